@@ -1,0 +1,166 @@
+"""What can a mirror be asked to do?
+
+The seam to a mirror is the release, not the file: a host is asked to stage a plan, inspect it, serve it,
+post, prune. How it packs ten thousand files into a few round trips is its own affair.
+
+    files.py      the few file operations, as values, and the Files protocol
+    memory.py     Files in a dictionary, which can be cut after n operations (tests and properties)
+    directory.py  Files on a local folder
+    sftp/         Files over SFTP v3: wire (codec), flow (pipelining), session (paramiko)
+    lock.py       who may write on a mirror
+    releases.py   the layout `releases` as generators of operations
+    host.py       Host and Hold on top of Files
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import BinaryIO, Protocol
+
+from mirrord.manifest import Signed, SnapshotId
+from mirrord.plan import Plan, Survey
+
+
+class Content(Protocol):
+    """Where a snapshot's bytes come from."""
+
+    def open(self, digest: bytes) -> BinaryIO:
+        """Open the bytes with this raw SHA-256; raises Damaged where they are missing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a mirror's lock: enough to tell whether that process still lives."""
+
+    controller: str
+    host: str
+    boot_id: str
+    pid: int
+    start: str
+    """Start time of the process in clock ticks since boot (`/proc/<pid>/stat`, field 22)."""
+    since: float
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a staging is; counts of files and payload bytes."""
+
+    files_done: int
+    files_total: int
+    bytes_done: int
+    bytes_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A whole tree that no reader sees yet."""
+
+    release: SnapshotId
+    files_sent: int
+    files_linked: int
+    files_kept: int
+    """Files that an earlier, broken-off try had finished."""
+    bytes_sent: int
+
+
+class Depth(Enum):
+    """How closely a staged tree is inspected."""
+
+    LISTED = "listed"
+    """Paths, types, sizes and mtimes of everything; nothing missing, nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What an inspection found wrong; empty is verified. Paths are sorted."""
+
+    missing: tuple[bytes, ...] = ()
+    extra: tuple[bytes, ...] = ()
+    different: tuple[bytes, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Tell whether anything is wrong."""
+        return bool(self.missing or self.extra or self.different)
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """A mirror serves another release now."""
+
+    release: SnapshotId
+    instead_of: SnapshotId | None
+    mixture: float = 0.0
+    """Seconds in which readers could have seen a mixture; 0.0 where the switch is atomic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What pruning dropped."""
+
+    releases: tuple[SnapshotId, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """Name -> why it could not be dropped; tried again next time."""
+
+
+class Hold(Protocol):
+    """The right to change one mirror, while the lock is ours."""
+
+    found: Survey
+    """What stood there after the lock was taken."""
+
+    def stage(self, plan: Plan, signed: Signed, content: Content, seen: Callable[[Progress], None]) -> Staged:
+        """Lay the snapshot out where no reader sees it; resumes what an earlier try left. Raises Full, Damaged."""
+        ...
+
+    def inspect(self, staged: Staged, signed: Signed, depth: Depth = Depth.LISTED) -> Findings:
+        """Compare the staged tree with the snapshot; empty findings are verified."""
+        ...
+
+    def serve(self, release: SnapshotId, instead_of: SnapshotId | None) -> Switched:
+        """Make readers see `release`; raises Conflict(found) if it is not `instead_of` that is served. Served already: a no-op."""
+        ...
+
+    def mend(self, signed: Signed, content: Content, seen: Callable[[Progress], None]) -> Findings:
+        """Put the *served* release right, with new inodes and renames; return what had been wrong."""
+        ...
+
+    def post(self, files: Mapping[bytes, bytes], mtime: int) -> None:
+        """Write files into `.well-known/mirrord/` of what is served now, each by rename; repeatable."""
+        ...
+
+    def prune(self, keep: frozenset[SnapshotId]) -> Pruned:
+        """Drop all releases but these and those served now or within the last hour; repeatable."""
+        ...
+
+
+class Host(Protocol):
+    """One mirror's releases behind one login; one thread at a time, only abort() from others.
+
+    Every verb may raise Unavailable (state unknown: repeat on a fresh Host, it continues), Refused (key,
+    login, rights: a person must act) or Cancelled.
+    """
+
+    def survey(self) -> Survey:
+        """Look, change nothing, need no lock."""
+        ...
+
+    def hold(self, me: Holder) -> AbstractContextManager[Hold]:
+        """Take the lock; raises Locked(holder, since). Entering finishes or undoes a dead holder's half switch."""
+        ...
+
+    def read(self, release: SnapshotId, path: bytes, limit: int) -> Iterator[bytes]:
+        """Read one file of a release, at most `limit` bytes."""
+        ...
+
+    def abort(self) -> None:
+        """Break off, from any thread, at once."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        ...

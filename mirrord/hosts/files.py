@@ -1,0 +1,241 @@
+"""What are the few things that a mirror's account can be asked to do with files?
+
+`Files` is the ground that layouts stand on: operations are values, many are carried out at once, and
+every reply is counted. What is done to whom, and in which order it is safe, is the layout's affair;
+how thousands of operations become a few round trips is the implementation's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, BinaryIO, Protocol
+
+
+class Kind(Enum):
+    """What stands at a path."""
+
+    FILE = "file"
+    FOLDER = "folder"
+    LINK = "link"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What lstat says: size in bytes, mtime in whole Unix seconds, permission bits."""
+
+    kind: Kind
+    size: int
+    mtime: int
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Write a whole file (truncated if it is there); mode and mtime are set after every WRITE reply was good.
+
+    `open` gives the bytes; they must be `size` many and, where `digest` (raw SHA-256) is given, hash to it: the
+    outcome is Trouble.DAMAGED otherwise, and the mtime is not set.
+    """
+
+    path: bytes
+    size: int
+    mtime: int | None
+    mode: int
+    open: Callable[[], BinaryIO]
+    digest: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Write a small file that must not exist (EXCL); Trouble.EXISTS or FAILED where it does."""
+
+    path: bytes
+    data: bytes
+    mode: int = 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class MakeFolder:
+    """Make a folder with exactly this mode; good as well where a folder stands there already (its mode is then set)."""
+
+    path: bytes
+    mode: int = 0o755
+
+
+@dataclass(frozen=True, slots=True)
+class SetMode:
+    """Set the permission bits."""
+
+    path: bytes
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Make `path` a hard link of the file `existing`."""
+
+    existing: bytes
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Symlink:
+    """Make `path` a symbolic link with the text `target`."""
+
+    target: bytes
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rename:
+    """Rename; `over` replaces a file or link atomically (posix-rename), else an existing target is an error."""
+
+    old: bytes
+    new: bytes
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Remove a file or link."""
+
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveFolder:
+    """Remove an empty folder."""
+
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLink:
+    """Value: the link's text, bytes."""
+
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """Value: `Attributes` of what stands there, links not followed."""
+
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """Value: dict of name (bytes) -> `Attributes`, without `.` and `..`; links not followed."""
+
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """Value: dict of path below `path` (bytes) -> `Attributes`, at every depth; links not followed."""
+
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Value: the file's bytes, at most `limit` of them; a longer file is Trouble.FAILED."""
+
+    path: bytes
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Value: int, bytes that we may still write on the file system of `path`."""
+
+    path: bytes
+
+
+Op = (
+    Put | Create | MakeFolder | SetMode | Link | Symlink | Rename | Remove | RemoveFolder
+    | ReadLink | Stat | List | Walk | Read | Space
+)  # fmt: skip
+
+
+class Trouble(Enum):
+    """Why an operation failed, as far as the other side tells (SFTP v3 knows little more than this)."""
+
+    MISSING = "no such file"
+    DENIED = "permission denied"
+    EXISTS = "exists already"
+    UNSUPPORTED = "not supported"
+    FAILED = "failed"
+    DAMAGED = "our own copy is damaged"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one operation ended: a value where it asks for one, or a trouble with the server's own words."""
+
+    op: Op
+    value: Any = None
+    trouble: Trouble | None = None
+    text: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Tell whether the operation was done."""
+        return self.trouble is None
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """An operation to slip in whenever `every` seconds have passed during one `carry_out` (a lock's heartbeat)."""
+
+    every: float
+    make: Callable[[], Op]
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What the implementation can do, as found out by doing."""
+
+    ordered: bool
+    """Operations given to `in_order` are done strictly one after the other, in one flight."""
+    symlink: bool
+    hard_link: bool
+    replace: bool
+    """`Rename(over=True)` works and is atomic."""
+    space: bool
+
+
+class Files(Protocol):
+    """One account's files; paths are bytes relative to the mirror's root. One thread at a time, only `abort` from others.
+
+    A verb raises Unavailable (the connection broke or stalled: state unknown), Refused (rights) or Cancelled
+    (after `abort`). That a single operation failed is an Outcome, never an exception.
+    """
+
+    traits: Traits
+
+    def carry_out(self, ops: Iterable[Op], pulse: Pulse | None = None) -> Iterator[Outcome]:
+        """Do all, in any order, many at once; yield every outcome. `ops` is pulled lazily, as room is.
+
+        Leaving the iteration early leaves the connection unusable: drain it, or abort.
+        """
+        ...
+
+    def in_order(self, ops: Sequence[Op]) -> list[Outcome]:
+        """Do one after the other, in one flight where `traits.ordered`; later ones are tried even if one failed."""
+        ...
+
+    def bytes_moved(self) -> tuple[int, int]:
+        """Return payload bytes sent and received so far, for progress and results."""
+        ...
+
+    def abort(self) -> None:
+        """Break off, from any thread, at once; the working thread gets Cancelled."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection; never blocks on a stalled peer."""
+        ...
