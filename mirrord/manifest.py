@@ -205,7 +205,8 @@ class Snapshot:
     previous: SnapshotId | None
     manifest_sha256: str
     files: int
-    bytes: int
+    size: int
+    """The sum of all files' sizes in bytes; `bytes` in the JSON."""
     restores: SnapshotId | None = None
     """The earlier snapshot whose content this one brings back, where it is a rollback."""
 
@@ -221,7 +222,7 @@ class Snapshot:
             "previous": self.previous,
             "manifest_sha256": self.manifest_sha256,
             "files": self.files,
-            "bytes": self.bytes,
+            "bytes": self.size,
         }
         if self.restores is not None:
             card["restores"] = self.restores
@@ -247,7 +248,7 @@ def parse_snapshot(text: bytes) -> Snapshot:
             previous=None if card["previous"] is None else _id(card["previous"]),
             manifest_sha256=_text(card["manifest_sha256"]),
             files=_count(card["files"]),
-            bytes=_count(card["bytes"]),
+            size=_count(card["bytes"]),
             restores=None if card.get("restores") is None else _id(card["restores"]),
         )
     except (ValueError, KeyError, TypeError, RecursionError) as e:
@@ -311,9 +312,7 @@ class Signed:
         return {CARD_NAME: self.card, CARD_NAME + SIGNATURE_SUFFIX: self.card_sig}
 
 
-CLOSED_SET = frozenset(
-    name + suffix for name in (MANIFEST_NAME, CARD_NAME) for suffix in (b"", SIGNATURE_SUFFIX)
-)
+CLOSED_SET = frozenset(name + suffix for name in (MANIFEST_NAME, CARD_NAME) for suffix in (b"", SIGNATURE_SUFFIX))
 """The only names that may stand in `.well-known/mirrord/`; any other is an extra file."""
 
 

@@ -122,7 +122,10 @@ class Hold(Protocol):
         ...
 
     def serve(self, release: SnapshotId, instead_of: SnapshotId | None) -> Switched:
-        """Make readers see `release`; raises Conflict(found) if it is not `instead_of` that is served. Served already: a no-op."""
+        """Make readers see `release`; raises Conflict(found) if it is not `instead_of` that is served.
+
+        Served already: a no-op.
+        """
         ...
 
     def mend(self, signed: Signed, content: Content, seen: Callable[[Progress], None]) -> Findings:

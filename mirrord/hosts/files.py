@@ -209,8 +209,9 @@ class Traits:
 
 
 class Files(Protocol):
-    """One account's files; paths are bytes relative to the mirror's root. One thread at a time, only `abort` from others.
+    """One account's files; paths are bytes relative to the mirror's root.
 
+    One thread at a time, only `abort` from others.
     A verb raises Unavailable (the connection broke or stalled: state unknown), Refused (rights) or Cancelled
     (after `abort`). That a single operation failed is an Outcome, never an exception.
     """
