@@ -1,0 +1,318 @@
+"""What may stand in the configuration? One class a table, one field a key.
+
+A field's description is what `config.example.toml` says about it in more words. Every class is frozen and
+forbids unknown keys. What concerns several tables at once is in `checks`; the sentences about faults are
+made in `faults`.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
+
+from mirrord.config.secret import Secret
+from mirrord.config.surroundings import Surroundings
+from mirrord.config.units import (
+    Address,
+    Address53,
+    DnsName,
+    Duration,
+    Endpoint,
+    HostKey,
+    Listen,
+    LocalPath,
+    SignerKey,
+    Size,
+    Text,
+    read_address,
+    read_dns_name,
+)
+
+_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
+
+Port = Annotated[StrictInt, Field(ge=1, le=65535)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+Percent = Annotated[float, Field(ge=0, le=100)]
+Count = Annotated[StrictInt, Field(ge=1, le=10_000)]
+
+
+class Section(BaseModel):
+    """A table of the configuration."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False, hide_input_in_errors=True)
+
+
+class Site(Section):
+    """Which site this is."""
+
+    name: Name
+    url: Text
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f'should be what readers type, such as "https://www.example.org/", is "{url}"')
+        if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username is not None:
+            raise ValueError(f'"{url}" is more than a site: mirrord mirrors whole host names, so the path must be "/"')
+        try:
+            port = parts.port
+        except ValueError:
+            raise ValueError(f'"{url}" has no valid port') from None
+        name = read_dns_name(parts.hostname)
+        return f"{parts.scheme}://{name}{'' if port is None else f':{port}'}/"
+
+    @property
+    def host(self) -> str:
+        """The host name in the URL: the identity of every signature."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def https(self) -> bool:
+        """Whether readers use TLS."""
+        return self.url.startswith("https:")
+
+    @property
+    def port(self) -> int:
+        """The port that the URL names or means."""
+        return urlsplit(self.url).port or (443 if self.https else 80)
+
+
+class Controller(Section):
+    """Which mirrord this is, and where it stands."""
+
+    name: Annotated[Text, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] = Field(
+        default_factory=lambda: re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:63] or "mirrord"
+    )
+    place: str = ""
+
+
+class Source(Section):
+    """Where the canonical content is."""
+
+    path: LocalPath
+    exclude: tuple[Text, ...] = ()
+    must_exist: tuple[Text, ...] = ()
+
+    @field_validator("must_exist")
+    @classmethod
+    def _inside(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
+        for path in paths:
+            if path.startswith("/") or ".." in path.split("/"):
+                raise ValueError(f'"{path}" should be a path inside source.path, without "/" in front')
+        return paths
+
+
+class Snapshot(Section):
+    """How often the source is looked at, and what is kept."""
+
+    every: Annotated[Duration, Field(ge=1)] = 15 * _MINUTE
+    keep: Count = 30
+    max_lag: Annotated[Duration, Field(ge=1)] = _DAY
+    next_expected: Annotated[Duration, Field(ge=_DAY)] = 2 * _DAY
+
+
+class GuardLimits(Section):
+    """How much may vanish before a person is asked."""
+
+    removed_percent: Percent = 10.0
+    removed_files: Annotated[StrictInt, Field(ge=0)] = 10
+
+
+class Signing(Section):
+    """What snapshots are signed with, and which further signatures count."""
+
+    key: Secret | None = None
+    accept: tuple[SignerKey, ...] = ()
+
+    @model_validator(mode="after")
+    def _something(self) -> Signing:
+        if self.key is None and not self.accept:
+            raise ValueError(
+                'needs key = { file = "/path" }, or at least accept = ["ssh-ed25519 AAAA..."] where this machine '
+                "never publishes"
+            )
+        return self
+
+
+class State(Section):
+    """Where mirrord keeps what must outlive a restart."""
+
+    directory: LocalPath = Field(default_factory=lambda: Surroundings().state_directory or Path("/var/lib/mirrord"))
+
+
+class Marker(Section):
+    """What a page of a mirror must contain for the mirror to be well."""
+
+    path: str = "/"
+    contains: Text
+
+    @field_validator("path")
+    @classmethod
+    def _path(cls, path: str) -> str:
+        if not path.startswith("/"):
+            raise ValueError(f'should be the path of a page, such as "/", is "{path}"')
+        return path
+
+
+class Http(Section):
+    """How mirrord looks at a mirror."""
+
+    port: Port = 443
+    ca_file: LocalPath | None = None
+    markers: tuple[Marker, ...] = ()
+
+
+class Sftp(Section):
+    """The account that mirrord publishes to."""
+
+    host: Text
+    port: Port = 22
+    user: Text
+    key: Secret
+    host_key: HostKey
+    root: Text = "."
+    layout: Literal["auto", "releases", "rename", "inplace"] = "auto"
+    serve: Text = "current"
+    keep: Count = 5
+    bandwidth: Size = 0
+
+    @field_validator("host")
+    @classmethod
+    def _host(cls, host: str) -> str:
+        try:
+            return read_address(host)
+        except ValueError:
+            try:
+                return read_dns_name(host)
+            except ValueError:
+                raise ValueError(f'should be an address or a name, without user or port, is "{host}"') from None
+
+    @field_validator("layout")
+    @classmethod
+    def _layout(cls, layout: str) -> str:
+        if layout in ("rename", "inplace"):
+            raise ValueError(
+                f'"{layout}" is not built yet; this version has "releases" (and "auto", which is the same for now)'
+            )
+        return layout
+
+    @field_validator("serve")
+    @classmethod
+    def _serve(cls, serve: str) -> str:
+        if "/" in serve or serve in (".", "..", "releases", "staging", ".mirrord"):
+            raise ValueError(f'should be one name inside root, not "releases", "staging" or ".mirrord", is "{serve}"')
+        return serve
+
+
+class Mirror(Section):
+    """A host that can serve the site."""
+
+    name: Name
+    role: Literal["primary", "mirror"] = "mirror"
+    place: str = ""
+    content: Literal["snapshot", "markers"] = "markers"
+    addresses: Annotated[tuple[Address, ...], Field(min_length=1)]
+    http: Http = Http()
+    sftp: Sftp | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _content(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "content" not in data:
+            return data | {"content": "snapshot" if "sftp" in data else "markers"}
+        return data
+
+    @property
+    def ipv4(self) -> tuple[str, ...]:
+        """Its IPv4 addresses."""
+        return tuple(address for address in self.addresses if ":" not in address)
+
+    @property
+    def ipv6(self) -> tuple[str, ...]:
+        """Its IPv6 addresses."""
+        return tuple(address for address in self.addresses if ":" in address)
+
+
+class Probe(Section):
+    """How mirrors are looked at, and how many looks make a verdict."""
+
+    every: Annotated[Duration, Field(ge=0.05)] = 30.0
+    timeout: Annotated[Duration, Field(ge=0.05)] = 10.0
+    fall: Annotated[StrictInt, Field(ge=1, le=100)] = 3
+    rise: Annotated[StrictInt, Field(ge=1, le=100)] = 2
+    references: tuple[Address53, ...] = (
+        Endpoint("9.9.9.9", 53),
+        Endpoint("1.1.1.1", 53),
+        Endpoint("2620:fe::fe", 53),
+    )
+    settle_content: Duration = 2 * _MINUTE
+    refused_for: Duration = 5 * _MINUTE
+    sample: Annotated[StrictInt, Field(ge=1, le=1000)] = 8
+
+
+class Tsig(Section):
+    """The key that signs DNS updates."""
+
+    name: DnsName
+    algorithm: Literal["hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512"] = "hmac-sha256"
+    secret: Secret
+
+
+class Dns(Section):
+    """How a service's names are moved by DNS updates (RFC 2136)."""
+
+    provider: Literal["rfc2136"] = "rfc2136"
+    zone: DnsName
+    names: Annotated[tuple[DnsName, ...], Field(min_length=1)]
+    ttl: Annotated[StrictInt, Field(ge=1, le=86400)] = 60
+    servers: Annotated[tuple[Address53, ...], Field(min_length=1)]
+    authoritative: tuple[Address53, ...] = ()
+    tsig: Tsig
+
+
+class Service(Section):
+    """A name that readers use, with the order in which mirrors should serve it."""
+
+    name: Name
+    order: Annotated[tuple[Text, ...], Field(min_length=1)]
+    failback: Literal["manual", "auto"] = "manual"
+    settle: Duration = _HOUR
+    dwell: Duration = 2 * _MINUTE
+    dns: Dns
+
+
+class Control(Section):
+    """Where the daemon listens for the verbs."""
+
+    socket: LocalPath = Field(
+        default_factory=lambda: (Surroundings().runtime_directory or Path("/run/mirrord")) / "control.sock"
+    )
+
+
+class Web(Section):
+    """Where the operator's page will be."""
+
+    listen: Listen = ""
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "site": Site,
+    "controller": Controller,
+    "source": Source,
+    "snapshot": Snapshot,
+    "guard": GuardLimits,
+    "signing": Signing,
+    "state": State,
+    "probe": Probe,
+    "control": Control,
+    "web": Web,
+}
+"""The tables that stand once, by key; `mirror` and `service` stand any number of times."""
+LISTS: dict[str, type[Section]] = {"mirror": Mirror, "service": Service}
