@@ -7,6 +7,7 @@
     │   └── PutOff               75     nobody: nothing was done, the next regular try does it
     ├── Refused                   1     a person: a key, a login, a right is wrong on the other side
     ├── Full                      1     a person: the disk named has no room
+    │   └── JournalUnwritable     1     a person: the journal's disk; callers go on with what is remembered
     ├── Damaged                   1     a person: bytes that we hold are not the bytes that we recorded
     ├── Unverified                4     the reader: a copy is not what its signature promises
     ├── Braked                    5     a person: a brake of ours holds, it names how it is lifted
@@ -69,6 +70,10 @@ class Full(MirrordError):
         super().__init__(message)
         self.needed = needed
         self.free = free
+
+
+class JournalUnwritable(Full):
+    """The journal cannot be written; what should have been is remembered by this process as long as it runs."""
 
 
 class Damaged(MirrordError):

@@ -1,0 +1,455 @@
+"""What may stand in the zone, what does, and what should come to stand there? (pure)
+
+A service's names carry A and AAAA, and beside each name `_mirrord.<name>` carries one TXT, the fence:
+which plan of ours wrote the addresses. What we wrote last is `Expected`, from the journal. `compare`
+holds the zone that was read against it; `plan_change` writes the next plan down as a value, with the
+exact state that it replaces, so that the name server can refuse it if anybody moved the service
+meanwhile. Nothing here opens a socket: `rfc2136` carries changes, `transaction` sees them through.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from ipaddress import IPv6Address, ip_address
+from typing import Any
+
+from mirrord.errors import Braked
+
+Txt = tuple[str, ...]
+"""One TXT record: its character-strings, one character for each byte (latin-1), so that any bytes fit."""
+
+FENCE_LABEL = "_mirrord"
+LONGEST_FENCE = 255
+"""Bytes: the fence is one character-string (RFC 1035, section 3.3.14)."""
+
+_WORD = r"[A-Za-z0-9._-]{1,63}"
+_FENCE = re.compile(rf"v=1 epoch=([0-9]{{1,15}}) target=({_WORD}) plan=([0-9a-f]{{32}}) by=({_WORD})")
+_NOT_A_WORD = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def fence_name(name: str) -> str:
+    """Return where the fence of `name` stands."""
+    return f"{FENCE_LABEL}.{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """What our TXT says: the plan that wrote the addresses beside it."""
+
+    epoch: int
+    target: str
+    plan: str
+    by: str
+
+    @property
+    def text(self) -> str:
+        """The TXT's one character-string."""
+        return f"v=1 epoch={self.epoch} target={self.target} plan={self.plan} by={self.by}"
+
+    @property
+    def records(self) -> frozenset[Txt]:
+        """The whole TXT RRset: this one record."""
+        return frozenset({(self.text,)})
+
+
+def parse_fence(records: Collection[Txt]) -> Fence | None:
+    """Read a TXT RRset; None for whatever we did not write in exactly this form."""
+    if len(records) != 1:
+        return None
+    (record,) = records
+    if len(record) != 1 or len(record[0]) > LONGEST_FENCE:
+        return None
+    match = _FENCE.fullmatch(record[0])
+    if match is None or (match[1] != "0" and match[1].startswith("0")):
+        return None
+    return Fence(int(match[1]), target=match[2], plan=match[3], by=match[4])
+
+
+@dataclass(frozen=True, slots=True)
+class Rrsets:
+    """The exact sets at one name and at its fence; empty is absent. Addresses in canonical text."""
+
+    a: frozenset[str] = frozenset()
+    aaaa: frozenset[str] = frozenset()
+    fence: frozenset[Txt] = frozenset()
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """Both families."""
+        return self.a | self.aaaa
+
+    def to_json(self) -> dict[str, Any]:
+        """Return lists that `json` can write."""
+        return {
+            "a": sorted(self.a),
+            "aaaa": sorted(self.aaaa),
+            "fence": [list(record) for record in sorted(self.fence)],
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Rrsets:
+        """Read what `to_json` wrote."""
+        return cls(
+            frozenset(value["a"]), frozenset(value["aaaa"]), frozenset(tuple(r) for r in value["fence"])
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a server answers at one name: the sets, a CNAME in their place, and the TTL in seconds."""
+
+    rrsets: Rrsets = Rrsets()
+    cname: str | None = None
+    """The target of a CNAME at the name or at its fence; nothing can be moved there."""
+    ttl: int = 0
+    """The longest TTL of A and AAAA."""
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A service's names as one server answered them with authority, in one state of the zone."""
+
+    names: Mapping[str, Found]
+    serial: int = 0
+    server: str = ""
+    """The road that answered, `address:port`."""
+    passed_over: Mapping[str, str] = field(default_factory=dict)
+    """Roads before it that did not answer -> why. Not empty: this may be a secondary that lags."""
+
+    @property
+    def ttl(self) -> int:
+        """The longest TTL of any of the names, in seconds: so long readers may keep what stands here."""
+        return max((found.ttl for found in self.names.values()), default=0)
+
+    @property
+    def stands(self) -> Expected:
+        """What stands here, as the state that a change may expect (`--adopt` takes it so)."""
+        fences = [parse_fence(found.rrsets.fence) for found in self.names.values()]
+        return Expected(
+            {name: found.rrsets for name, found in self.names.items()},
+            epoch=max((fence.epoch for fence in fences if fence is not None), default=0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A state of a service's names that we wrote or saw: all of its sets, and its epoch (0: not ours)."""
+
+    names: Mapping[str, Rrsets]
+    epoch: int = 0
+
+    def matches(self, zone: Zone) -> bool:
+        """Tell whether every name that both speak of stands exactly so."""
+        common = [name for name in zone.names if name in self.names]
+        return bool(common) and all(
+            zone.names[name].cname is None and zone.names[name].rrsets == self.names[name] for name in common
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a value that `json` can write."""
+        return {
+            "epoch": self.epoch,
+            "names": {name: rrsets.to_json() for name, rrsets in self.names.items()},
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Expected:
+        """Read what `to_json` wrote."""
+        return cls(
+            {name: Rrsets.from_json(rrsets) for name, rrsets in value["names"].items()}, value["epoch"]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One plan: the exact state that it replaces, and the exact state that it makes. It can be stored."""
+
+    service: str
+    plan: str
+    """The nonce, 32 hex digits: the plan's name, in the journal and in the zone."""
+    epoch: int
+    target: str
+    by: str
+    """The controller that planned it."""
+    from_: Expected
+    to: Expected
+    """The same names as in `from_`."""
+    ttl: int
+    """Seconds, of what is written."""
+    was_ttl: int
+    """Seconds, of what was served before: so long readers may keep it."""
+
+    @property
+    def moves(self) -> bool:
+        """Tell whether any address changes; if not, only the fence advances."""
+        return any(self.from_.names[name].addresses != to.addresses for name, to in self.to.names.items())
+
+    def seen_in(self, zone: Zone) -> Seen:
+        """Tell what a zone, read after the change was sent, says of it."""
+        if self.to.matches(zone):
+            return Seen.APPLIED
+        if self.from_.matches(zone):
+            return Seen.BEFORE
+        return Seen.OTHER
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a value that `json` can write."""
+        return {
+            "service": self.service,
+            "plan": self.plan,
+            "epoch": self.epoch,
+            "target": self.target,
+            "by": self.by,
+            "from": self.from_.to_json(),
+            "to": self.to.to_json(),
+            "ttl": self.ttl,
+            "was_ttl": self.was_ttl,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Change:
+        """Read what `to_json` wrote."""
+        return cls(
+            service=value["service"],
+            plan=value["plan"],
+            epoch=value["epoch"],
+            target=value["target"],
+            by=value["by"],
+            from_=Expected.from_json(value["from"]),
+            to=Expected.from_json(value["to"]),
+            ttl=value["ttl"],
+            was_ttl=value["was_ttl"],
+        )
+
+
+class Seen(Enum):
+    """What the zone says of a change that was sent."""
+
+    APPLIED = "applied"
+    """Exactly what the plan makes, its nonce with it."""
+    BEFORE = "before"
+    """Exactly what stood before: not applied yet, or never."""
+    OTHER = "other"
+    """Neither: somebody else was there."""
+
+
+class ZoneState(Enum):
+    """The zone held against the journal."""
+
+    NEW = "new"
+    """Nothing of ours yet, and the addresses are exactly one mirror's: adopted by itself."""
+    OURS = "ours"
+    REVERTED = "reverted"
+    """An older state of ours, exactly: a name server restarted from its zone file does this. Ask."""
+    FOREIGN = "foreign"
+    """Anything else. Nothing moves until `switch SERVICE [MIRROR] --adopt`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The zone's state with its sentence, and the mirror that its addresses belong to."""
+
+    state: ZoneState
+    text: str
+    serving: str | None
+    """The one mirror whose addresses all names answer, None where there is none such."""
+
+
+Mirrors = Mapping[str, Collection[str]]
+"""Each mirror's configured addresses, both families, in any spelling."""
+
+
+def compare(
+    zone: Zone, expected: Expected | None, mirrors: Mirrors, past: Sequence[Expected] = ()
+) -> Comparison:
+    """Hold the zone against what the journal expects (None: the journal is empty).
+
+    `past` are the states that we wrote or replaced earlier, and those of plans that were given up. One
+    of them with a higher epoch than `expected` is a plan that took effect late: it is ours as well.
+    """
+    serving = served_by(zone, mirrors)
+    for name, found in zone.names.items():
+        if found.cname is not None:
+            text = f"{name}: a CNAME for {clean(found.cname)} stands there; nothing can be moved at a CNAME"
+            return Comparison(ZoneState.FOREIGN, text, None)
+    known = {name: found for name, found in zone.names.items() if expected and name in expected.names}
+    if expected is None or not known:
+        return _compare_new(zone, zone.names, mirrors)
+    if expected.matches(zone):
+        added = {name: found for name, found in zone.names.items() if name not in known}
+        if not added:
+            return Comparison(ZoneState.OURS, f"as we left it at epoch {expected.epoch}", serving)
+        return _compare_new(zone, added, {serving: mirrors[serving]} if serving else {})
+    for earlier in sorted(past, key=lambda state: state.epoch, reverse=True):
+        if set(zone.names) <= set(earlier.names) and earlier.matches(zone):
+            if earlier.epoch > expected.epoch:
+                text = f"plan {earlier.epoch} took effect late, after it had been given up"
+                return Comparison(ZoneState.OURS, text, serving)
+            was = f"what we left at epoch {earlier.epoch}" if earlier.epoch else "what stood there before us"
+            text = f"back to {was}, where epoch {expected.epoch} is expected"
+            return Comparison(ZoneState.REVERTED, _read_where(zone, text + "; " + _REVERTED), serving)
+    return Comparison(ZoneState.FOREIGN, _read_where(zone, _differences(zone, expected)), serving)
+
+
+_REVERTED = "a name server that restarted from an old zone file does this"
+
+
+def _compare_new(zone: Zone, names: Mapping[str, Found], mirrors: Mirrors) -> Comparison:
+    """Judge names of which the journal knows nothing."""
+    for name, found in names.items():
+        if found.rrsets.fence:
+            text = f"{fence_name(name)}: {_describe(found.rrsets.fence)}, and our journal knows nothing of it"
+            return Comparison(ZoneState.FOREIGN, _read_where(zone, text), served_by(zone, mirrors))
+    for mirror, addresses in mirrors.items():
+        a, aaaa = families(addresses)
+        if all(found.rrsets.a == a and found.rrsets.aaaa == aaaa for found in names.values()):
+            return Comparison(ZoneState.NEW, f"never moved by us; answers {mirror}'s addresses", mirror)
+    stands = "; ".join(f"{name} answers {_list(found.rrsets.addresses)}" for name, found in names.items())
+    text = f"{stands}: not exactly one mirror's addresses"
+    return Comparison(ZoneState.FOREIGN, _read_where(zone, text), served_by(zone, mirrors))
+
+
+def _differences(zone: Zone, expected: Expected) -> str:
+    """Say where the zone differs from what is expected."""
+    said = []
+    for name, found in zone.names.items():
+        want = expected.names.get(name)
+        if want is None:
+            continue
+        for kind, have, wanted in (
+            ("A", found.rrsets.a, want.a),
+            ("AAAA", found.rrsets.aaaa, want.aaaa),
+        ):
+            if have != wanted:
+                said.append(f"{name}: {kind} is {_list(have)} where we left {_list(wanted)}")
+        if found.rrsets.fence != want.fence:
+            have_text, want_text = _describe(found.rrsets.fence), _describe(want.fence)
+            said.append(f"{fence_name(name)}: {have_text} where we left {want_text}")
+    return "; ".join(said) or "differs from what we left"
+
+
+def _list(addresses: Iterable[str]) -> str:
+    return ", ".join(sorted(addresses)) or "nothing"
+
+
+def _describe(records: Collection[Txt]) -> str:
+    """Describe a TXT RRset, which anybody may have written, in a few printable words."""
+    if not records:
+        return "no TXT"
+    fence = parse_fence(records)
+    if fence is not None:
+        return f"epoch {fence.epoch} for {fence.target} by {fence.by}"
+    first = clean("".join(min(records)))
+    return f"TXT {first}" if len(records) == 1 else f"{len(records)} TXT records, the first {first}"
+
+
+def _read_where(zone: Zone, text: str) -> str:
+    if not zone.passed_over:
+        return text
+    return f"{text} (read at {zone.server}, which may lag: {'; '.join(zone.passed_over.values())})"
+
+
+def clean(text: str, longest: int = 60) -> str:
+    """Quote a foreign text for people: printable ASCII only, cut."""
+    quoted = ascii(text)
+    return quoted if len(quoted) <= longest else quoted[: longest - 4] + "...'"
+
+
+def families(addresses: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """Split addresses into IPv4 and IPv6, each in canonical text. Raises ValueError for other text."""
+    parsed = {ip_address(address) for address in addresses}
+    v6 = frozenset(str(address) for address in parsed if isinstance(address, IPv6Address))
+    return frozenset(str(address) for address in parsed) - v6, v6
+
+
+def served_by(zone: Zone, mirrors: Mirrors) -> str | None:
+    """Return the mirror whose addresses every name answers (some of them are enough), or None."""
+    for mirror, addresses in mirrors.items():
+        own = frozenset().union(*families(addresses))
+        if zone.names and all(
+            found.cname is None and found.rrsets.addresses and found.rrsets.addresses <= own
+            for found in zone.names.values()
+        ):
+            return mirror
+    return None
+
+
+def plan_change(
+    service: str,
+    expected: Expected,
+    target: str,
+    mirrors: Mirrors,
+    *,
+    nonce: str,
+    by: str,
+    ttl: int,
+    was_ttl: int,
+    leave_out: Collection[str] = (),
+    epoch_above: int = 0,
+) -> Change:
+    """Plan to make all names of `expected` answer the target's addresses.
+
+    `leave_out` are bad addresses of the target: they are left out where others of their family stay;
+    if no IPv6 stays, AAAA goes, and if no IPv4 stays, A keeps them all. `was_ttl` is the TTL served now
+    (`Zone.ttl`). The epoch is one above `expected.epoch` and `epoch_above` (the highest ever planned).
+    Raises Braked "empty-answer" where a name would be left without an address or without its A, and
+    "not-configured" where the target is no mirror of `mirrors`.
+    """
+    if target not in mirrors:
+        raise Braked(
+            f"{service}: planning a move: {clean(target)} is no configured mirror; nothing was changed",
+            "not-configured",
+        )
+    a, aaaa = families(mirrors[target])
+    bad = frozenset().union(*families(leave_out))
+    a, aaaa = (a - bad) or a, (aaaa - bad) or (aaaa if not a else frozenset())
+    for name, stands in expected.names.items():
+        if not a | aaaa or (stands.a and not a):
+            raise Braked(
+                f"{service}: planning a move to {target}: {name} would be left without "
+                f"{'an address' if not a | aaaa else 'an IPv4 address'}; give {target} one in `addresses`",
+                "empty-answer",
+            )
+    fence = Fence(max(expected.epoch, epoch_above) + 1, target, nonce, _word(by))
+    to = Rrsets(a, aaaa, fence.records)
+    return Change(
+        service=service,
+        plan=nonce,
+        epoch=fence.epoch,
+        target=target,
+        by=fence.by,
+        from_=expected,
+        to=Expected(dict.fromkeys(expected.names, to), fence.epoch),
+        ttl=ttl,
+        was_ttl=was_ttl,
+    )
+
+
+def plan_advance(given_up: Change, source: str, *, nonce: str, by: str) -> Change:
+    """Plan to advance the epoch with unchanged addresses, so that `given_up` can never apply any more.
+
+    `source` is the mirror that serves what stands. Both plans replace the same state: only one can win.
+    """
+    fence = Fence(given_up.epoch + 1, source, nonce, _word(by))
+    names = {
+        name: Rrsets(stands.a, stands.aaaa, fence.records) for name, stands in given_up.from_.names.items()
+    }
+    return Change(
+        service=given_up.service,
+        plan=nonce,
+        epoch=fence.epoch,
+        target=source,
+        by=fence.by,
+        from_=given_up.from_,
+        to=Expected(names, fence.epoch),
+        ttl=given_up.ttl,
+        was_ttl=given_up.was_ttl,
+    )
+
+
+def _word(text: str) -> str:
+    """Make a controller's name fit into the fence."""
+    return _NOT_A_WORD.sub("-", text)[:63] or "-"
