@@ -34,8 +34,11 @@ LONGEST_NAME = 255
 """Bytes of one path component (NAME_MAX of every common file system)."""
 SCHEMA = 1
 
-_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
-_LINE = re.compile(rb"(\\?)([0-9a-f]{64}) [ *](.+)", re.DOTALL)
+_NOT_A_NAME = frozenset((b"", b".", b".."))
+_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_LINE = re.compile(rb"(\\?)([0-9a-f]{64})  (.+)", re.DOTALL)
+_SPECIAL = re.compile(rb"[\\\n\r]")
 _ESCAPED = re.compile(rb"\\(.?)", re.DOTALL)
 _ESCAPES = {b"\\": b"\\\\", b"\n": b"\\n", b"\r": b"\\r"}
 _UNESCAPES = {b"\\": b"\\", b"n": b"\n", b"r": b"\r"}
@@ -60,9 +63,9 @@ def why_not_a_path(path: bytes) -> str | None:
     if len(path) > LONGEST_PATH:
         return f"is longer than {LONGEST_PATH} bytes"
     names = path.split(b"/")
-    if any(name in (b"", b".", b"..") for name in names):
+    if not _NOT_A_NAME.isdisjoint(names):
         return "is absolute or has an empty, `.` or `..` component"
-    if any(len(name) > LONGEST_NAME for name in names):
+    if len(path) > LONGEST_NAME and len(max(names, key=len)) > LONGEST_NAME:
         return f"has a component longer than {LONGEST_NAME} bytes"
     if path == OWN_FOLDER or path.startswith(OWN_FOLDER + b"/"):
         return f"lies in {OWN_FOLDER.decode()}/, which mirrord writes itself"
@@ -72,6 +75,12 @@ def why_not_a_path(path: bytes) -> str | None:
 def show(path: bytes) -> str:
     """Write a path for people and JSON: UTF-8, other bytes as surrogates (`json` escapes them to ASCII)."""
     return path.decode("utf-8", "surrogateescape")
+
+
+def quote(path: bytes) -> str:
+    """Write a path for a sentence: in quotes, on one line, and printable whatever its bytes are."""
+    text = path.decode("utf-8", "backslashreplace")
+    return "'" + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text) + "'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,46 +133,40 @@ class Manifest:
 def _line(path: bytes, digest: bytes) -> bytes:
     if path == b"-":
         return digest.hex().encode() + b"  ./-\n"
-    if any(special in path for special in _ESCAPES):
-        for plain, escaped in _ESCAPES.items():
-            path = path.replace(plain, escaped)
-        return b"\\" + digest.hex().encode() + b"  " + path + b"\n"
-    return digest.hex().encode() + b"  " + path + b"\n"
+    if _SPECIAL.search(path) is None:
+        return b"%b  %b\n" % (digest.hex().encode(), path)
+    escaped = _SPECIAL.sub(lambda special: _ESCAPES[special[0]], path)
+    return b"\\%b  %b\n" % (digest.hex().encode(), escaped)
 
 
 def parse_manifest(text: bytes) -> dict[bytes, bytes]:
     """Read a manifest's text into path -> raw digest.
 
-    Takes only what `Manifest.text` writes: sorted, no path twice, no path that leaves its root, ends with a
-    newline. Raises Unverified, naming the line.
+    Takes only what `Manifest.text` writes: sorted, no path twice, no path that leaves its root, each line
+    escaped as GNU escapes it, a newline at the end. Raises Unverified, naming the line.
     """
     found: dict[bytes, bytes] = {}
     if text and not text.endswith(b"\n"):
         raise Unverified("the manifest breaks off in the middle of a line")
-    before: bytes | None = None
+    before = b""
     for number, line in enumerate(text.split(b"\n")[:-1], 1):
         match = _LINE.fullmatch(line)
         if match is None:
             raise Unverified(f"the manifest's line {number} is not a digest and a path")
-        path = _unescape(match[3], number) if match[1] else match[3]
-        if path == b"./-":
+        escape, digest, path = match[1], bytes.fromhex(match[2].decode()), match[3]
+        if escape:
+            path = _ESCAPED.sub(lambda pair: _UNESCAPES.get(pair[1], b""), path)
+        elif path == b"./-":
             path = b"-"
         if why := why_not_a_path(path):
             raise Unverified(f"the manifest's line {number}: the path {why}")
-        if before is not None and path <= before:
+        if _line(path, digest) != line + b"\n":
+            raise Unverified(f"the manifest's line {number} is not escaped as sha256sum does it")
+        if path <= before:
             raise Unverified(f"the manifest's line {number} is out of order or stands twice")
         before = path
-        found[path] = bytes.fromhex(match[2].decode())
+        found[path] = digest
     return found
-
-
-def _unescape(name: bytes, number: int) -> bytes:
-    def plain(match: re.Match[bytes]) -> bytes:
-        if match[1] not in _UNESCAPES:
-            raise Unverified(f"the manifest's line {number} has an unknown escape")
-        return _UNESCAPES[match[1]]
-
-    return _ESCAPED.sub(plain, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +249,7 @@ def parse_snapshot(text: bytes) -> Snapshot:
             created=unstamp(card["created"]),
             next_expected=unstamp(card["next_expected"]),
             previous=None if card["previous"] is None else _id(card["previous"]),
-            manifest_sha256=_text(card["manifest_sha256"]),
+            manifest_sha256=_digest(card["manifest_sha256"]),
             files=_count(card["files"]),
             size=_count(card["bytes"]),
             restores=None if card.get("restores") is None else _id(card["restores"]),
@@ -270,6 +273,13 @@ def _count(value: object) -> int:
     return value
 
 
+def _digest(value: object) -> str:
+    text = _text(value)
+    if _DIGEST.fullmatch(text) is None:
+        raise ValueError("not a SHA-256 digest in hex")
+    return text
+
+
 def _id(value: object) -> SnapshotId:
     text = _text(value)
     if not is_snapshot_id(text):
@@ -284,7 +294,10 @@ def stamp(moment: datetime) -> str:
 
 def unstamp(text: object) -> datetime:
     """Read what `stamp` wrote; raises ValueError or TypeError."""
-    return datetime.strptime(_text(text), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    moment = datetime.strptime(_text(text), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    if stamp(moment) != text:
+        raise ValueError(f"{text!r} is not a time as 2026-11-21T22:00:00Z")
+    return moment
 
 
 @dataclass(frozen=True)
