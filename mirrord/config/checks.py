@@ -27,7 +27,7 @@ from mirrord.config.model import (
     Web,
 )
 from mirrord.config.secret import Secret
-from mirrord.config.units import show_duration
+from mirrord.config.units import family, show_duration
 
 _SOCKET_PATH = 107
 """Bytes of a unix socket's path (unix(7): 108 with the NUL)."""
@@ -232,7 +232,7 @@ def _families_fit(draft: Draft) -> None:
                 )
     if draft.probe is None or not draft.probe.references:
         return
-    judged = {reference.family for reference in draft.probe.references}
+    judged = {family(reference.address) for reference in draft.probe.references}
     if 4 not in judged and any(mirror.ipv4 for mirror in draft.mirrors.values()):
         draft.fault(
             ("probe", "references"),

@@ -6,7 +6,6 @@ table by its name, the key, what is wrong, what to do. pydantic's findings are p
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +97,7 @@ def from_pydantic(error: ValidationError, prefix: Place, model: type[BaseModel])
     return [
         Fault((*prefix, *detail["loc"]), _text(detail["type"], detail, model))
         for detail in error.errors(include_url=False)
+        if not (detail["type"] == "too_short" and detail["input"])  # a faulty entry is not a missing one
     ]
 
 
@@ -151,8 +151,23 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def _nearest(word: object, known: list[str]) -> str:
-    near = difflib.get_close_matches(str(word), known, n=1, cutoff=0.6)
-    return f'; did you mean "{near[0]}"?' if near else ""
+    slips = {other: _slips(str(word), other) for other in known}
+    near = min(slips, key=lambda other: slips[other], default="")
+    return f'; did you mean "{near}"?' if near and slips[near] <= max(1, min(len(str(word)), len(near)) // 3) else ""
+
+
+def _slips(a: str, b: str) -> int:
+    """Count the slips between two words: a letter more, less, other, or two swapped (optimal string alignment)."""
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i in range(1, len(a) + 1):
+        before, last, row = row, before, [i]
+        for j in range(1, len(b) + 1):
+            steps = [before[j] + 1, row[j - 1] + 1, before[j - 1] + (a[i - 1] != b[j - 1])]
+            if last and j > 1 and a[i - 1] == b[j - 2] and a[i - 2] == b[j - 1]:
+                steps.append(last[j - 2] + 1)
+            row.append(min(steps))
+    return row[-1]
 
 
 def _or(words: list[str]) -> str:

@@ -22,7 +22,6 @@ from mirrord.config.units import (
     Address53,
     DnsName,
     Duration,
-    Endpoint,
     HostKey,
     Listen,
     LocalPath,
@@ -32,6 +31,7 @@ from mirrord.config.units import (
     read_address,
     read_dns_name,
 )
+from mirrord.switches import Endpoint
 
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 

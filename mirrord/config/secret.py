@@ -85,6 +85,16 @@ class Secret(BaseModel):
             raise BadConfig([f"the {what} is no secret: {path} is larger than {_LONGEST} bytes"])
         return found
 
+    def read_text(self, what: str = "secret") -> str:
+        """Return it as one line of text. Raises BadConfig where it cannot be had or is none."""
+        try:
+            text = self.read(what).decode("ascii").strip()
+        except UnicodeDecodeError:
+            raise BadConfig([f"the {what} is not text: {self.path()}"]) from None
+        if len(text.split()) != 1:
+            raise BadConfig([f"the {what} should be one word and nothing else: {self.path()}"])
+        return text
+
     def loose(self) -> str | None:
         """Say how the file's mode lets others read the secret, or None; a file that is not there is not loose."""
         if self.file is None:

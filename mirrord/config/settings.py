@@ -27,8 +27,11 @@ from mirrord.config.model import (
     State,
     Web,
 )
+from mirrord.decide import Policy
 from mirrord.errors import BadConfig, BadUsage
+from mirrord.health import Target, Thresholds
 from mirrord.plan import Guard
+from mirrord.switches import DnsSettings, Tsig
 
 
 class Settings(Section):
@@ -103,6 +106,75 @@ class Settings(Section):
     def guard(self) -> Guard:
         """Return how much may vanish before a person is asked."""
         return Guard(self.guard_limits.removed_percent, self.guard_limits.removed_files)
+
+    def thresholds(self) -> Thresholds:
+        """Return when single looks become a judgement."""
+        return Thresholds(
+            fall=self.probe.fall,
+            rise=self.probe.rise,
+            every=self.probe.every,
+            timeout=self.probe.timeout,
+            max_lag=self.snapshot.max_lag,
+            settle_content=self.probe.settle_content,
+            refused_for=self.probe.refused_for,
+            references=bool(self.probe.references),
+        )
+
+    def policy(self, service: str) -> Policy:
+        """Return how a service wants to be served. Raises BadUsage."""
+        wanted = self.service(service)
+        mirrors = [self.mirror(name) for name in wanted.order]
+        return Policy(
+            service=wanted.name,
+            order=wanted.order,
+            failback=wanted.failback,
+            settle=wanted.settle,
+            dwell=wanted.dwell,
+            markers=frozenset(mirror.name for mirror in mirrors if mirror.content == "markers"),
+            places={mirror.name: mirror.place for mirror in mirrors if mirror.place},
+            addresses={mirror.name: mirror.addresses for mirror in mirrors},
+        )
+
+    def targets(self) -> tuple[Target, ...]:
+        """Return everything that one round looks at: each mirror, under each name of its services, at each address.
+
+        A mirror that stands in no service's order is looked at under the site's own name, for the service "".
+        """
+        return tuple(
+            Target(
+                mirror=mirror.name,
+                service=service,
+                name=name,
+                address=address,
+                port=mirror.http.port,
+                https=self.site.https,
+                markers=mirror.content == "markers",
+            )
+            for mirror in self.mirrors
+            for service, name in self._names(mirror.name)
+            for address in mirror.addresses
+        )
+
+    def _names(self, mirror: str) -> list[tuple[str, str]]:
+        """Return (service, host name) of what a mirror should serve."""
+        served = [
+            (service.name, name) for service in self.services if mirror in service.order for name in service.dns.names
+        ]
+        return served or [("", self.site.host)]
+
+    def dns(self, service: str) -> DnsSettings:
+        """Return how a service's names are moved; its secret is read when an update is sent. Raises BadUsage."""
+        dns = self.service(service).dns
+        secret, what = dns.tsig.secret, f"TSIG secret of {service}"
+        return DnsSettings(
+            service=service,
+            zone=dns.zone,
+            names=dns.names,
+            ttl=dns.ttl,
+            servers=dns.servers,
+            tsig=Tsig(dns.tsig.name, dns.tsig.algorithm, lambda: secret.read_text(what)),
+            authoritative=dns.authoritative,
+        )
 
     def shown(self) -> Mapping[str, Any]:
         """Return every setting in force, in the file's own terms; secrets only by where they are."""

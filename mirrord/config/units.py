@@ -11,11 +11,12 @@ import base64
 import binascii
 import ipaddress
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, ValidationInfo
+
+from mirrord.switches import Endpoint
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -81,21 +82,9 @@ def read_address(value: object) -> str:
     return str(address)
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """An address with its port."""
-
-    address: str
-    port: int
-
-    @property
-    def family(self) -> int:
-        """4 or 6."""
-        return ipaddress.ip_address(self.address).version
-
-    def __str__(self) -> str:
-        """Write it as the file does: `192.0.2.1:53` or `[2001:db8::1]:53`."""
-        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+def family(address: str) -> int:
+    """Return 4 or 6."""
+    return 6 if ":" in address else 4
 
 
 def read_endpoint(value: object, default_port: int | None = 53) -> Endpoint:
