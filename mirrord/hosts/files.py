@@ -34,10 +34,12 @@ class Attributes:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Write a whole file (truncated if it is there); mode and mtime are set after every WRITE reply was good.
+    """Write a whole new file; mode and mtime are set, in this order, after every WRITE reply was good.
 
-    `open` gives the bytes; they must be `size` many and, where `digest` (raw SHA-256) is given, hash to it: the
-    outcome is Trouble.DAMAGED otherwise, and the mtime is not set.
+    The path must be free (EXCL; Trouble.EXISTS or FAILED where it is not): a late request of a connection that we
+    gave up can then never truncate what a later one wrote. `open` gives the bytes (it may raise Damaged); they must
+    be `size` many and, where `digest` (raw SHA-256) is given, hash to it: the outcome is Trouble.DAMAGED otherwise,
+    and the mtime is not set. `mtime` None leaves the server's own clock.
     """
 
     path: bytes
@@ -58,8 +60,22 @@ class Create:
 
 
 @dataclass(frozen=True, slots=True)
+class Rewrite:
+    """Write `data` over the start of a small file that must exist, neither made nor truncated: a heartbeat.
+
+    Trouble.MISSING where it does not exist. The server's clock gives the mtime.
+    """
+
+    path: bytes
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class MakeFolder:
-    """Make a folder with exactly this mode; good as well where a folder stands there already (its mode is then set)."""
+    """Make a folder with exactly this mode; good as well where a folder stands there already (its mode is then set).
+
+    The path `b""` is the mirror's root: it is made together with the folders above it.
+    """
 
     path: bytes
     mode: int = 0o755
@@ -142,7 +158,10 @@ class Walk:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Value: the file's bytes, at most `limit` of them; a longer file is Trouble.FAILED."""
+    """Value: the file's bytes, at most `limit` of them; a longer file is Trouble.FAILED.
+
+    Links on the way are followed as the other side does it (a folder of this machine: only inside the root).
+    """
 
     path: bytes
     limit: int
@@ -156,7 +175,7 @@ class Space:
 
 
 Op = (
-    Put | Create | MakeFolder | SetMode | Link | Symlink | Rename | Remove | RemoveFolder
+    Put | Create | Rewrite | MakeFolder | SetMode | Link | Symlink | Rename | Remove | RemoveFolder
     | ReadLink | Stat | List | Walk | Read | Space
 )  # fmt: skip
 
@@ -189,7 +208,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """An operation to slip in whenever `every` seconds have passed during one `carry_out` (a lock's heartbeat)."""
+    """An operation to slip in whenever `every` seconds have passed during one `carry_out` (a lock's heartbeat).
+
+    Its outcome is yielded among the others.
+    """
 
     every: float
     make: Callable[[], Op]
