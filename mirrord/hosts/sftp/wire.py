@@ -1,0 +1,714 @@
+"""How do requests and replies look on the wire of SFTP version 3?
+
+A pure codec for both directions: a client encodes requests and decodes replies, a server decodes requests
+and encodes replies. It knows no file, no socket and no order of things: `flow` decides what is asked when,
+`session` carries the bytes. Whatever a hostile peer sends, decoding ends in a value or in `Malformed`.
+
+The protocol is draft-ietf-secsh-filexfer-02 as OpenSSH speaks it (its file PROTOCOL, section 4): SYMLINK has its
+two paths the other way round than the draft says, and the extensions below. Numbers are unsigned and
+big-endian; names, handles and contents are any bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from operator import attrgetter
+from typing import Any, TypeVar
+
+from mirrord.errors import Unavailable
+
+VERSION = 3
+LONGEST_PACKET = 256 * 1024
+"""Bytes of one packet without its length field; OpenSSH's SFTP_MAX_MSG_LENGTH, in both directions."""
+SAFE_BLOCK = 32 * 1024
+"""Bytes of content in one READ or WRITE that every server takes (draft, section 3)."""
+WRITE_OVERHEAD = 1024
+"""Bytes that a WRITE needs at most beside its content: header, handle (at most 256 bytes), offset, lengths."""
+
+
+class Malformed(Unavailable):
+    """What came is not SFTP; nothing that follows on this channel can be understood."""
+
+
+class Code(IntEnum):
+    """Why a request failed (draft, section 7); what servers add from later versions is kept as a number."""
+
+    OK = 0
+    EOF = 1
+    NO_SUCH_FILE = 2
+    PERMISSION_DENIED = 3
+    FAILURE = 4
+    BAD_MESSAGE = 5
+    NO_CONNECTION = 6
+    CONNECTION_LOST = 7
+    OP_UNSUPPORTED = 8
+    FILE_ALREADY_EXISTS = 11
+    """Of version 5; some servers send it in version 3 too."""
+
+
+class OpenFlags(IntFlag):
+    """What a file is opened for (draft, section 6.3)."""
+
+    READ = 0x01
+    WRITE = 0x02
+    APPEND = 0x04
+    CREATE = 0x08
+    TRUNCATE = 0x10
+    EXCLUSIVE = 0x20
+
+
+@dataclass(frozen=True, slots=True)
+class Attrs:
+    """A file's attributes, as far as they are told; `mode` with the file type bits of stat(2) in replies."""
+
+    size: int | None = None
+    owner: tuple[int, int] | None = None
+    """uid and gid."""
+    mode: int | None = None
+    times: tuple[int, int] | None = None
+    """atime and mtime in whole Unix seconds, 32 bits."""
+    extended: tuple[tuple[bytes, bytes], ...] = ()
+
+
+NOTHING = Attrs()
+"""No attribute is told."""
+
+
+# Requests -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Init:
+    """The client's first packet; it has a version in place of an id."""
+
+    version: int = VERSION
+    extensions: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Reply: Handle or Status."""
+
+    path: bytes
+    flags: int
+    attrs: Attrs = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Reply: Status."""
+
+    handle: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Reply: Data (shorter only at the end of a file) or Status, EOF past the end."""
+
+    handle: bytes
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Reply: Status."""
+
+    handle: bytes
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LStat:
+    """Reply: Attributes or Status; links are not followed."""
+
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FStat:
+    """Reply: Attributes or Status."""
+
+    handle: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SetStat:
+    """Reply: Status."""
+
+    path: bytes
+    attrs: Attrs
+
+
+@dataclass(frozen=True, slots=True)
+class FSetStat:
+    """Reply: Status."""
+
+    handle: bytes
+    attrs: Attrs
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDir:
+    """Reply: Handle or Status."""
+
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReadDir:
+    """Reply: Names (OpenSSH: at most 100) or Status, EOF after the last name."""
+
+    handle: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Reply: Status."""
+
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MakeDir:
+    """Reply: Status."""
+
+    path: bytes
+    attrs: Attrs = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveDir:
+    """Reply: Status."""
+
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RealPath:
+    """Reply: Names with one name, or Status."""
+
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """Reply: Attributes or Status; links are followed."""
+
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rename:
+    """Reply: Status; an existing target is a failure."""
+
+    old: bytes
+    new: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLink:
+    """Reply: Names with one name, or Status."""
+
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Symlink:
+    """Reply: Status. On the wire the target comes first, as in OpenSSH, against the draft's section 6.10."""
+
+    target: bytes
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PosixRename:
+    """Extension posix-rename@openssh.com; reply: Status; an existing file or link is replaced atomically."""
+
+    old: bytes
+    new: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HardLink:
+    """Extension hardlink@openssh.com; reply: Status."""
+
+    existing: bytes
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StatVfs:
+    """Extension statvfs@openssh.com; reply: ExtendedReply with `Space`, or Status."""
+
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FSync:
+    """Extension fsync@openssh.com; reply: Status."""
+
+    handle: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Extension limits@openssh.com; reply: ExtendedReply with `Capacity`, or Status."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extended:
+    """Any other extension; reply: ExtendedReply or Status."""
+
+    name: bytes
+    data: bytes
+
+
+Request = (
+    Init | Open | Close | Read | Write | LStat | FStat | SetStat | FSetStat | OpenDir | ReadDir | Remove
+    | MakeDir | RemoveDir | RealPath | Stat | Rename | ReadLink | Symlink | PosixRename | HardLink | StatVfs
+    | FSync | Limits | Extended
+)  # fmt: skip
+
+
+# Replies ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """The server's first packet; it has a version in place of an id."""
+
+    version: int = VERSION
+    extensions: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a request ended; `message` are the server's own words, UTF-8 by promise only."""
+
+    code: int
+    message: bytes = b""
+    language: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """An open file or folder; at most 256 bytes."""
+
+    handle: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A piece of a file."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """One name of a listing, with the line that `ls -l` would print."""
+
+    name: bytes
+    long: bytes
+    attrs: Attrs
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """A piece of a listing, or the one answer of REALPATH and READLINK."""
+
+    names: tuple[Name, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """The answer of STAT and its kin."""
+
+    attrs: Attrs
+
+
+@dataclass(frozen=True, slots=True)
+class ExtendedReply:
+    """The answer of an extension: `Space.decode` and `Capacity.decode` read two of them."""
+
+    data: bytes
+
+
+Reply = Version | Status | Handle | Data | Names | Attributes | ExtendedReply
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What statvfs@openssh.com answers: the fields of statvfs(3)."""
+
+    bsize: int
+    frsize: int
+    blocks: int
+    bfree: int
+    bavail: int
+    files: int
+    ffree: int
+    favail: int
+    fsid: int
+    flag: int
+    namemax: int
+
+    def encode(self) -> bytes:
+        """Return the data of the ExtendedReply."""
+        return _ELEVEN.pack(*_SPACE(self))
+
+    @classmethod
+    def decode(cls, data: bytes) -> Space:
+        """Read the data of an ExtendedReply; raises Malformed."""
+        if len(data) < _ELEVEN.size:
+            raise Malformed("a statvfs reply breaks off")
+        return cls(*_ELEVEN.unpack_from(data))
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What limits@openssh.com answers, in bytes and counts; 0 is unknown."""
+
+    packet: int
+    read: int
+    write: int
+    handles: int
+
+    def encode(self) -> bytes:
+        """Return the data of the ExtendedReply."""
+        return _FOUR.pack(self.packet, self.read, self.write, self.handles)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Capacity:
+        """Read the data of an ExtendedReply; raises Malformed."""
+        if len(data) < _FOUR.size:
+            raise Malformed("a limits reply breaks off")
+        return cls(*_FOUR.unpack_from(data))
+
+
+# Primitives ---------------------------------------------------------------------------------------------
+
+_U32 = struct.Struct(">I")
+_U64 = struct.Struct(">Q")
+_HEAD = struct.Struct(">IBI")
+_FOUR = struct.Struct(">4Q")
+_ELEVEN = struct.Struct(">11Q")
+_SPACE = attrgetter(*Space.__slots__)
+
+_HAS_SIZE = 0x01
+_HAS_OWNER = 0x02
+_HAS_MODE = 0x04
+_HAS_TIMES = 0x08
+_HAS_EXTENDED = 0x80000000
+
+
+def _put_u32(number: int) -> bytes:
+    return _U32.pack(number)
+
+
+def _put_u64(number: int) -> bytes:
+    return _U64.pack(number)
+
+
+def _put_bytes(text: bytes) -> bytes:
+    return _U32.pack(len(text)) + text
+
+
+def _put_rest(text: bytes) -> bytes:
+    return text
+
+
+def _put_pairs(pairs: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    return b"".join(_put_bytes(part) for pair in pairs for part in pair)
+
+
+def _put_attrs(attrs: Attrs) -> bytes:
+    flags = 0
+    parts = [b""]
+    if attrs.size is not None:
+        flags |= _HAS_SIZE
+        parts.append(_U64.pack(attrs.size))
+    if attrs.owner is not None:
+        flags |= _HAS_OWNER
+        parts += map(_U32.pack, attrs.owner)
+    if attrs.mode is not None:
+        flags |= _HAS_MODE
+        parts.append(_U32.pack(attrs.mode))
+    if attrs.times is not None:
+        flags |= _HAS_TIMES
+        parts += map(_U32.pack, attrs.times)
+    if attrs.extended:
+        flags |= _HAS_EXTENDED
+        parts.append(_U32.pack(len(attrs.extended)))
+        parts.append(_put_pairs(attrs.extended))
+    parts[0] = _U32.pack(flags)
+    return b"".join(parts)
+
+
+def _put_names(names: tuple[Name, ...]) -> bytes:
+    parts = [_U32.pack(len(names))]
+    for name in names:
+        parts += (_put_bytes(name.name), _put_bytes(name.long), _put_attrs(name.attrs))
+    return b"".join(parts)
+
+
+# A getter takes a packet and where to read in it; it returns what stood there and where to go on. What
+# lies past the end shows as `struct.error` or is measured by `_get_bytes`; `_decode` makes it Malformed.
+
+
+def _get_u32(packet: bytes, at: int) -> tuple[int, int]:
+    return _U32.unpack_from(packet, at)[0], at + 4
+
+
+def _get_u64(packet: bytes, at: int) -> tuple[int, int]:
+    return _U64.unpack_from(packet, at)[0], at + 8
+
+
+def _get_bytes(packet: bytes, at: int) -> tuple[bytes, int]:
+    start = at + 4
+    end = start + _U32.unpack_from(packet, at)[0]
+    if end > len(packet):
+        raise Malformed("a packet breaks off")
+    return packet[start:end], end
+
+
+def _get_message(packet: bytes, at: int) -> tuple[bytes, int]:
+    # Servers from before the draft's version 3 leave a status's two texts out.
+    return _get_bytes(packet, at) if at < len(packet) else (b"", at)
+
+
+def _get_rest(packet: bytes, at: int) -> tuple[bytes, int]:
+    return packet[at:], len(packet)
+
+
+def _get_pairs(packet: bytes, at: int) -> tuple[tuple[tuple[bytes, bytes], ...], int]:
+    pairs = []
+    while at < len(packet):
+        name, at = _get_bytes(packet, at)
+        value, at = _get_bytes(packet, at)
+        pairs.append((name, value))
+    return tuple(pairs), at
+
+
+def _get_attrs(packet: bytes, at: int) -> tuple[Attrs, int]:
+    flags, at = _get_u32(packet, at)
+    size = owner = mode = times = None
+    extended: list[tuple[bytes, bytes]] = []
+    if flags & _HAS_SIZE:
+        size, at = _get_u64(packet, at)
+    if flags & _HAS_OWNER:
+        owner = (_get_u32(packet, at)[0], _get_u32(packet, at + 4)[0])
+        at += 8
+    if flags & _HAS_MODE:
+        mode, at = _get_u32(packet, at)
+    if flags & _HAS_TIMES:
+        times = (_get_u32(packet, at)[0], _get_u32(packet, at + 4)[0])
+        at += 8
+    if flags & _HAS_EXTENDED:
+        count, at = _get_u32(packet, at)
+        for _ in range(count):  # each pair takes bytes: a lying count ends at the packet's end
+            name, at = _get_bytes(packet, at)
+            value, at = _get_bytes(packet, at)
+            extended.append((name, value))
+    return Attrs(size, owner, mode, times, tuple(extended)), at
+
+
+def _get_names(packet: bytes, at: int) -> tuple[tuple[Name, ...], int]:
+    count, at = _get_u32(packet, at)
+    names = []
+    for _ in range(count):
+        name, at = _get_bytes(packet, at)
+        long, at = _get_bytes(packet, at)
+        attrs, at = _get_attrs(packet, at)
+        names.append(Name(name, long, attrs))
+    return tuple(names), at
+
+
+# The tables ---------------------------------------------------------------------------------------------
+
+_Put = Callable[[Any], bytes]
+_Get = Callable[[bytes, int], tuple[Any, int]]
+_NUMBER32 = (_put_u32, _get_u32)
+_NUMBER64 = (_put_u64, _get_u64)
+_BYTES = (_put_bytes, _get_bytes)
+_MESSAGE = (_put_bytes, _get_message)
+_REST = (_put_rest, _get_rest)
+_PAIRS = (_put_pairs, _get_pairs)
+_ATTRS = (_put_attrs, _get_attrs)
+_NAMES = (_put_names, _get_names)
+
+_EXTENDED = 200
+
+
+class _Form:
+    """How one kind of packet is laid out: its number, its fields in their order on the wire."""
+
+    __slots__ = ("fields", "gets", "kind", "number", "prefix", "puts")
+
+    def __init__(
+        self, kind: type[Any], number: int, *codecs: tuple[_Put, _Get], extension: bytes | None = None
+    ) -> None:
+        names = tuple(kind.__slots__)
+        assert len(names) == len(codecs), kind
+        self.kind = kind
+        self.number = number
+        self.prefix = b"" if extension is None else _put_bytes(extension)
+        self.puts = tuple(put for put, _ in codecs)
+        self.gets = tuple(get for _, get in codecs)
+        self.fields: Callable[[Any], tuple[Any, ...]]
+        if len(names) == 1:
+            only = attrgetter(names[0])
+            self.fields = lambda packet: (only(packet),)
+        else:
+            self.fields = attrgetter(*names) if names else lambda _: ()
+
+    def encode(self, number: int, packet: Any) -> bytes:
+        """Return the whole packet with its length in front."""
+        parts = [put(value) for put, value in zip(self.puts, self.fields(packet), strict=True)]
+        body = self.prefix + b"".join(parts)
+        return _HEAD.pack(5 + len(body), self.number, number) + body
+
+    def decode(self, packet: bytes, at: int) -> Any:
+        """Read the fields that begin at `at`; bytes after the last one are passed over."""
+        values = []
+        for get in self.gets:
+            value, at = get(packet, at)
+            values.append(value)
+        return self.kind(*values)
+
+
+_REQUEST_FORMS = (
+    _Form(Open, 3, _BYTES, _NUMBER32, _ATTRS),
+    _Form(Close, 4, _BYTES),
+    _Form(Read, 5, _BYTES, _NUMBER64, _NUMBER32),
+    _Form(Write, 6, _BYTES, _NUMBER64, _BYTES),
+    _Form(LStat, 7, _BYTES),
+    _Form(FStat, 8, _BYTES),
+    _Form(SetStat, 9, _BYTES, _ATTRS),
+    _Form(FSetStat, 10, _BYTES, _ATTRS),
+    _Form(OpenDir, 11, _BYTES),
+    _Form(ReadDir, 12, _BYTES),
+    _Form(Remove, 13, _BYTES),
+    _Form(MakeDir, 14, _BYTES, _ATTRS),
+    _Form(RemoveDir, 15, _BYTES),
+    _Form(RealPath, 16, _BYTES),
+    _Form(Stat, 17, _BYTES),
+    _Form(Rename, 18, _BYTES, _BYTES),
+    _Form(ReadLink, 19, _BYTES),
+    _Form(Symlink, 20, _BYTES, _BYTES),
+    _Form(Extended, _EXTENDED, _BYTES, _REST),
+)
+_EXTENSION_FORMS = {
+    b"posix-rename@openssh.com": _Form(
+        PosixRename, _EXTENDED, _BYTES, _BYTES, extension=b"posix-rename@openssh.com"
+    ),
+    b"hardlink@openssh.com": _Form(HardLink, _EXTENDED, _BYTES, _BYTES, extension=b"hardlink@openssh.com"),
+    b"statvfs@openssh.com": _Form(StatVfs, _EXTENDED, _BYTES, extension=b"statvfs@openssh.com"),
+    b"fsync@openssh.com": _Form(FSync, _EXTENDED, _BYTES, extension=b"fsync@openssh.com"),
+    b"limits@openssh.com": _Form(Limits, _EXTENDED, extension=b"limits@openssh.com"),
+}
+_REPLY_FORMS = (
+    _Form(Status, 101, _NUMBER32, _MESSAGE, _MESSAGE),
+    _Form(Handle, 102, _BYTES),
+    _Form(Data, 103, _BYTES),
+    _Form(Names, 104, _NAMES),
+    _Form(Attributes, 105, _ATTRS),
+    _Form(ExtendedReply, 201, _REST),
+)
+_GREETINGS = (_Form(Init, 1, _NUMBER32, _PAIRS), _Form(Version, 2, _NUMBER32, _PAIRS))
+
+_BY_KIND: dict[type[Any], _Form] = {
+    form.kind: form for form in (*_REQUEST_FORMS, *_EXTENSION_FORMS.values(), *_REPLY_FORMS)
+}
+_REQUESTS = {form.number: form for form in _REQUEST_FORMS}
+_REPLIES = {form.number: form for form in _REPLY_FORMS}
+
+
+# The codec ----------------------------------------------------------------------------------------------
+
+
+def encode(number: int, packet: Request | Reply) -> bytes:
+    """Return the bytes of one packet, its length in front; `number` is the id that ties reply to request.
+
+    INIT and VERSION carry no id: `number` is passed over for them.
+    """
+    if isinstance(packet, Init | Version):
+        kind = 1 if isinstance(packet, Init) else 2
+        pairs = _put_pairs(packet.extensions)
+        return _HEAD.pack(5 + len(pairs), kind, packet.version) + pairs
+    return _BY_KIND[type(packet)].encode(number, packet)
+
+
+def decode_request(packet: bytes) -> tuple[int, Request]:
+    """Read a packet (without its length) as a server does; returns id (0 for INIT) and request. Raises Malformed."""
+    number, form, at = _open_packet(packet, _REQUESTS, _GREETINGS[0])
+    if form.number == _EXTENDED:
+        name, after = _decoded(_get_bytes, packet, at)
+        if (known := _EXTENSION_FORMS.get(name)) is not None:
+            return number, _decoded(known.decode, packet, after)
+    return number, _decoded(form.decode, packet, at)
+
+
+def decode_reply(packet: bytes) -> tuple[int, Reply]:
+    """Read a packet (without its length) as a client does; returns id (0 for VERSION) and reply. Raises Malformed."""
+    number, form, at = _open_packet(packet, _REPLIES, _GREETINGS[1])
+    return number, _decoded(form.decode, packet, at)
+
+
+def request_number(packet: bytes) -> int:
+    """Return the id of a request whose type `decode_request` does not know, so that it can be refused; 0 without one."""
+    return int(_U32.unpack_from(packet, 1)[0]) if len(packet) >= _HEAD.size - 4 else 0
+
+
+_T = TypeVar("_T")
+
+
+def _open_packet(packet: bytes, forms: dict[int, _Form], greeting: _Form) -> tuple[int, _Form, int]:
+    if len(packet) < _HEAD.size - 4:
+        raise Malformed("a packet is too short to be one")
+    kind = packet[0]
+    if kind == greeting.number:
+        return 0, greeting, 1
+    form = forms.get(kind)
+    if form is None:
+        raise Malformed(f"a packet is of an unknown type, {kind}")
+    return _U32.unpack_from(packet, 1)[0], form, 5
+
+
+def _decoded(read: Callable[[bytes, int], _T], packet: bytes, at: int) -> _T:
+    try:
+        return read(packet, at)
+    except struct.error as e:
+        raise Malformed("a packet breaks off") from e
+
+
+class Frames:
+    """Cuts a stream of bytes into packets."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Yield every packet that is whole now, without its length; drain it. Raises Malformed for an impossible length."""
+        buffer = self._buffer
+        buffer += data
+        at, end = 0, len(buffer)
+        try:
+            while end - at >= 4:
+                size = _U32.unpack_from(buffer, at)[0]
+                if not 5 <= size <= LONGEST_PACKET:
+                    raise Malformed(f"a packet claims {size} bytes; is this SFTP?")
+                if end - at < 4 + size:
+                    return
+                packet = bytes(buffer[at + 4 : at + 4 + size])
+                at += 4 + size
+                yield packet
+        finally:
+            del buffer[:at]
