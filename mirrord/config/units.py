@@ -43,8 +43,8 @@ def show_duration(seconds: float) -> str:
     """Write seconds as the file does, in the largest unit that divides them."""
     for unit in ("d", "h", "m"):
         if seconds and seconds % _SECONDS[unit] == 0:
-            return f"{seconds / _SECONDS[unit]:g}{unit}"
-    return f"{seconds:g}s"
+            return f"{seconds / _SECONDS[unit]:.15g}{unit}"
+    return f"{seconds:.15g}s"
 
 
 def read_size(value: object) -> int:
