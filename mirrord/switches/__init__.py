@@ -136,6 +136,8 @@ class Sent:
     server: str = ""
     clock_difference: float | None = None
     """Seconds that the server's clock is ahead of ours, where it said BADTIME."""
+    signed: bool = False
+    """A refusal that the server signed can be believed; others are believed after reading the zone."""
 
 
 class Following(Enum):
@@ -166,7 +168,8 @@ class Switch(Protocol):
     def read(self, first: str = "") -> Zone:
         """Read all names where updates are committed: the first road that answers with authority.
 
-        `first` (a `Sent.server` or `Zone.server`) is asked before the other roads. Raises Unavailable, naming each road and why.
+        `first` (a `Sent.server` or `Zone.server`) is asked before the other roads. Raises Unavailable, naming
+        each road and why it gave no answer.
         """
         ...
 
@@ -182,9 +185,7 @@ class Switch(Protocol):
         """Find the zone's NS and their addresses; raises Unavailable. Worth remembering in good times."""
         ...
 
-    def followers(
-        self, change: Change, known: NameServers, executor: Executor | None = None
-    ) -> Mapping[str, Follow]:
+    def followers(self, change: Change, known: NameServers, executor: Executor | None = None) -> Mapping[str, Follow]:
         """Ask every authoritative server, all at once on the executor, whether it has the change; never raises.
 
         `known` are the NS to ask where none are configured. The result's keys are `address:port`.
@@ -286,6 +287,6 @@ class Result:
 
 def open_switch(settings: DnsSettings) -> Switch:
     """Return the switch of a service; opens no connection yet. Raises BadConfig where the settings cannot be used."""
-    from mirrord.switches.rfc2136 import Rfc2136  # noqa: PLC0415 - dnspython is loaded by those who switch only
+    from mirrord.switches.rfc2136 import Rfc2136  # only who switches loads dnspython
 
     return Rfc2136(settings)

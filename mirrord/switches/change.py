@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv6Address, ip_address
 from typing import Any
@@ -92,9 +92,7 @@ class Rrsets:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Rrsets:
         """Read what `to_json` wrote."""
-        return cls(
-            frozenset(value["a"]), frozenset(value["aaaa"]), frozenset(tuple(r) for r in value["fence"])
-        )
+        return cls(frozenset(value["a"]), frozenset(value["aaaa"]), frozenset(tuple(r) for r in value["fence"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +114,10 @@ class Zone:
     serial: int = 0
     server: str = ""
     """The road that answered, `address:port`."""
-    passed_over: Mapping[str, str] = field(default_factory=dict)
-    """Roads before it that did not answer -> why. Not empty: this may be a secondary that lags."""
+    may_lag: bool = False
+    """Read at another road than the first: perhaps a secondary, that has not heard of the latest change."""
+    passed_over: tuple[str, ...] = ()
+    """Why the roads before it gave no answer."""
 
     @property
     def ttl(self) -> int:
@@ -158,9 +158,7 @@ class Expected:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Expected:
         """Read what `to_json` wrote."""
-        return cls(
-            {name: Rrsets.from_json(rrsets) for name, rrsets in value["names"].items()}, value["epoch"]
-        )
+        return cls({name: Rrsets.from_json(rrsets) for name, rrsets in value["names"].items()}, value["epoch"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,12 +248,14 @@ class ZoneState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The zone's state with its sentence, and the mirror that its addresses belong to."""
+    """The zone's state with its sentence, the mirror that serves, and what a plan may start from."""
 
     state: ZoneState
     text: str
     serving: str | None
     """The one mirror whose addresses all names answer, None where there is none such."""
+    stands: Expected | None = None
+    """What a plan may replace without `--adopt`: where the zone is `new` or `ours`, else None."""
 
 
 Mirrors = Mapping[str, Collection[str]]
@@ -263,34 +263,46 @@ Mirrors = Mapping[str, Collection[str]]
 
 
 def compare(
-    zone: Zone, expected: Expected | None, mirrors: Mirrors, past: Sequence[Expected] = ()
+    zone: Zone,
+    expected: Expected | None,
+    mirrors: Mirrors,
+    *,
+    past: Sequence[Expected] = (),
+    by: str = "",
 ) -> Comparison:
     """Hold the zone against what the journal expects (None: the journal is empty).
 
-    `past` are the states that we wrote or replaced earlier, and those of plans that were given up. One
-    of them with a higher epoch than `expected` is a plan that took effect late: it is ours as well.
+    `past` are the states that we wrote or replaced earlier, and those that plans would have made which were given up;
+    `by` is our controller's name. A later epoch than expected is ours where `past` has it (a plan that took
+    effect after we gave it up), or where it is signed `by` us and consistent (a move that the journal could
+    not write down: then the TXT is the record).
     """
     serving = served_by(zone, mirrors)
     for name, found in zone.names.items():
         if found.cname is not None:
             text = f"{name}: a CNAME for {clean(found.cname)} stands there; nothing can be moved at a CNAME"
             return Comparison(ZoneState.FOREIGN, text, None)
-    known = {name: found for name, found in zone.names.items() if expected and name in expected.names}
+    known = {name: expected.names[name] for name in zone.names if expected and name in expected.names}
     if expected is None or not known:
         return _compare_new(zone, zone.names, mirrors)
     if expected.matches(zone):
         added = {name: found for name, found in zone.names.items() if name not in known}
-        if not added:
-            return Comparison(ZoneState.OURS, f"as we left it at epoch {expected.epoch}", serving)
-        return _compare_new(zone, added, {serving: mirrors[serving]} if serving else {})
+        if added:
+            return _compare_new(zone, added, {serving: mirrors[serving]} if serving else {})
+        text = f"as we left it at epoch {expected.epoch}"
+        return Comparison(ZoneState.OURS, text, serving, Expected(known, expected.epoch))
     for earlier in sorted(past, key=lambda state: state.epoch, reverse=True):
         if set(zone.names) <= set(earlier.names) and earlier.matches(zone):
             if earlier.epoch > expected.epoch:
                 text = f"plan {earlier.epoch} took effect late, after it had been given up"
-                return Comparison(ZoneState.OURS, text, serving)
+                return Comparison(ZoneState.OURS, text, serving, zone.stands)
             was = f"what we left at epoch {earlier.epoch}" if earlier.epoch else "what stood there before us"
-            text = f"back to {was}, where epoch {expected.epoch} is expected"
-            return Comparison(ZoneState.REVERTED, _read_where(zone, text + "; " + _REVERTED), serving)
+            text = f"back to {was}, where epoch {expected.epoch} is expected; {_REVERTED}"
+            return Comparison(ZoneState.REVERTED, _read_where(zone, text), serving)
+    fence = _common_fence(zone)
+    if fence and by and fence.by == word(by) and fence.epoch > expected.epoch and fence.target == serving:
+        text = f"epoch {fence.epoch} is ours by its TXT, though the journal knows only epoch {expected.epoch}"
+        return Comparison(ZoneState.OURS, text, serving, zone.stands)
     return Comparison(ZoneState.FOREIGN, _read_where(zone, _differences(zone, expected)), serving)
 
 
@@ -306,10 +318,17 @@ def _compare_new(zone: Zone, names: Mapping[str, Found], mirrors: Mirrors) -> Co
     for mirror, addresses in mirrors.items():
         a, aaaa = families(addresses)
         if all(found.rrsets.a == a and found.rrsets.aaaa == aaaa for found in names.values()):
-            return Comparison(ZoneState.NEW, f"never moved by us; answers {mirror}'s addresses", mirror)
+            text = f"{', '.join(names)}: never moved by us; answers {mirror}'s addresses"
+            return Comparison(ZoneState.NEW, text, mirror, zone.stands)
     stands = "; ".join(f"{name} answers {_list(found.rrsets.addresses)}" for name, found in names.items())
     text = f"{stands}: not exactly one mirror's addresses"
     return Comparison(ZoneState.FOREIGN, _read_where(zone, text), served_by(zone, mirrors))
+
+
+def _common_fence(zone: Zone) -> Fence | None:
+    """Return the fence that stands at every name alike, if there is one such."""
+    fences = {found.rrsets.fence for found in zone.names.values()}
+    return parse_fence(next(iter(fences))) if len(fences) == 1 else None
 
 
 def _differences(zone: Zone, expected: Expected) -> str:
@@ -347,9 +366,9 @@ def _describe(records: Collection[Txt]) -> str:
 
 
 def _read_where(zone: Zone, text: str) -> str:
-    if not zone.passed_over:
+    if not zone.may_lag:
         return text
-    return f"{text} (read at {zone.server}, which may lag: {'; '.join(zone.passed_over.values())})"
+    return f"{text} (read at {zone.server}, which may lag behind the first of `servers`)"
 
 
 def clean(text: str, longest: int = 60) -> str:
@@ -413,7 +432,7 @@ def plan_change(
                 f"{'an address' if not a | aaaa else 'an IPv4 address'}; give {target} one in `addresses`",
                 "empty-answer",
             )
-    fence = Fence(max(expected.epoch, epoch_above) + 1, target, nonce, _word(by))
+    fence = Fence(max(expected.epoch, epoch_above) + 1, target, nonce, word(by))
     to = Rrsets(a, aaaa, fence.records)
     return Change(
         service=service,
@@ -433,10 +452,8 @@ def plan_advance(given_up: Change, source: str, *, nonce: str, by: str) -> Chang
 
     `source` is the mirror that serves what stands. Both plans replace the same state: only one can win.
     """
-    fence = Fence(given_up.epoch + 1, source, nonce, _word(by))
-    names = {
-        name: Rrsets(stands.a, stands.aaaa, fence.records) for name, stands in given_up.from_.names.items()
-    }
+    fence = Fence(given_up.epoch + 1, source, nonce, word(by))
+    names = {name: Rrsets(stands.a, stands.aaaa, fence.records) for name, stands in given_up.from_.names.items()}
     return Change(
         service=given_up.service,
         plan=nonce,
@@ -450,6 +467,6 @@ def plan_advance(given_up: Change, source: str, *, nonce: str, by: str) -> Chang
     )
 
 
-def _word(text: str) -> str:
+def word(text: str) -> str:
     """Make a controller's name fit into the fence."""
     return _NOT_A_WORD.sub("-", text)[:63] or "-"
