@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import subprocess
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +20,10 @@ from mirrord.config.units import read_duration, read_endpoint, read_public_key, 
 from mirrord.decide import Policy
 from mirrord.errors import BadConfig, BadUsage
 from mirrord.health import Target, Thresholds
+from mirrord.hosts.account import Account
 from mirrord.plan import Guard
 from mirrord.switches import Endpoint
+from mirrord.trust.keys import Signers
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEvaMCCyPdqJ8ASe1QDgg2Fi3NEKkCQfIgj8JNK/q0Yo"
 
@@ -470,6 +473,54 @@ def test_a_service_knows_its_zone(write: Write, tmp_path: Path) -> None:
     assert (dns.tsig.name, dns.tsig.algorithm) == ("mirrord", "hmac-sha256")
     (tmp_path / "tsig").write_text("c2VjcmV0\n")
     assert dns.tsig.secret() == "c2VjcmV0"
+
+
+def test_an_account_has_all_it_takes_to_log_in(write: Write, tmp_path: Path) -> None:
+    """The key is fetched when somebody logs in; until then nobody holds it."""
+    account = load(write(GOOD)).account("lyon")
+
+    (tmp_path / "sftp_ed25519").write_text("key")
+    assert account.key() == b"key"
+    assert account == Account(
+        mirror="lyon", host="198.51.100.20", user="mirror", host_key=KEY, root="/srv/www", key=account.key
+    )
+
+
+def test_nobody_publishes_to_a_mirror_without_an_account(write: Write) -> None:
+    """A CMS has no account; asking for it is a slip of the command line."""
+    settings = load(write(GOOD + '[[mirror]]\nname = "cms"\naddresses = ["203.0.113.9"]\n'))
+
+    with pytest.raises(BadUsage, match=r"cms: publishing there: .* has no \[mirror.sftp\] for it"):
+        settings.account("cms")
+
+
+def test_our_own_signature_counts_and_the_accepted_ones(write: Write, tmp_path: Path) -> None:
+    """After a change of keys what was signed with the old one is still ours."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "signing_ed25519"], check=True)
+    own = " ".join((tmp_path / "signing_ed25519.pub").read_text().split()[:2])
+
+    settings = load(write(changed("[signing]\n", f'[signing]\naccept = ["{KEY} old"]\n')))
+
+    assert settings.signers() == Signers.of([KEY, own])
+    assert settings.signing_key_is_here()
+
+
+def test_a_signing_key_that_is_gone_is_an_error_not_a_stranger(write: Write) -> None:
+    """Without its own key every mirror would look altered; no judgement is better than that one."""
+    settings = load(write(changed("[signing]\n", f'[signing]\naccept = ["{KEY}"]\n')))
+
+    with pytest.raises(BadConfig, match="the signing key is not there"):
+        settings.signers()
+    assert not settings.signing_key_is_here()
+
+
+def test_a_machine_that_only_looks_needs_no_private_key(write: Write) -> None:
+    """A laptop in an outage checks and switches with the public half."""
+    settings = load(write(changed('key = { file = "signing_ed25519" }', f'accept = ["{KEY}"]')))
+
+    assert settings.signers() == Signers.of([KEY])
+    with pytest.raises(BadConfig, match="this machine cannot sign snapshots"):
+        settings.signing_key()
 
 
 def test_an_unknown_mirror_or_service_names_the_known_ones(write: Write) -> None:

@@ -20,6 +20,7 @@ from mirrord.config.model import (
     Probe,
     Section,
     Service,
+    Sftp,
     Signing,
     Site,
     Snapshot,
@@ -30,8 +31,10 @@ from mirrord.config.model import (
 from mirrord.decide import Policy
 from mirrord.errors import BadConfig, BadUsage
 from mirrord.health import Target, Thresholds
+from mirrord.hosts.account import Account
 from mirrord.plan import Guard
 from mirrord.switches import DnsSettings, Tsig
+from mirrord.trust.keys import Signers, SigningKey, load_signing_key
 
 
 class Settings(Section):
@@ -51,6 +54,7 @@ class Settings(Section):
     web: Web = Web()
 
     _file: Path = PrivateAttr(default=Path("mirrord.toml"))
+    _signers: Signers | None = PrivateAttr(default=None)
     _warnings: tuple[str, ...] = PrivateAttr(default=())
 
     @model_validator(mode="before")
@@ -176,11 +180,62 @@ class Settings(Section):
             authoritative=dns.authoritative,
         )
 
+    def references(self) -> tuple[str, ...]:
+        """Return what answers unless our own network is gone, as `address:port`."""
+        return tuple(str(reference) for reference in self.probe.references)
+
+    def account(self, mirror: str) -> Account:
+        """Return what it takes to log in to a mirror; its key is read then. Raises BadUsage."""
+        sftp = self._sftp(mirror)
+        key, what = sftp.key, f"SFTP key of {mirror}"
+        return Account(
+            mirror=mirror,
+            host=sftp.host,
+            port=sftp.port,
+            user=sftp.user,
+            key=lambda: key.read(what),
+            host_key=sftp.host_key,
+            root=sftp.root,
+            layout=sftp.layout,
+            serve=sftp.serve,
+            bandwidth=sftp.bandwidth,
+        )
+
+    def keep(self, mirror: str) -> int:
+        """Return how many releases are kept on a mirror. Raises BadUsage."""
+        return self._sftp(mirror).keep
+
+    def _sftp(self, name: str) -> Sftp:
+        sftp = self.mirror(name).sftp
+        if sftp is None:
+            raise BadUsage(f"{name}: publishing there: {self.file} has no [mirror.sftp] for it")
+        return sftp
+
+    def signing_key_is_here(self) -> bool:
+        """Tell whether this machine could sign now."""
+        try:
+            self.signing_key()
+        except BadConfig:
+            return False
+        return True
+
+    def signing_key(self) -> SigningKey:
+        """Read the key that signs snapshots. Raises BadConfig."""
+        if self.signing is None or self.signing.key is None:
+            raise BadConfig([f"{self.file}: there is no signing.key: this machine cannot sign snapshots"])
+        secret = self.signing.key
+        return load_signing_key(secret.read("signing key"), str(secret))
+
+    def signers(self) -> Signers:
+        """Return whose signatures count: our own key, and those of `signing.accept`. Raises BadConfig."""
+        if self._signers is None:
+            keys: list[str] = list(self.signing.accept) if self.signing is not None else []
+            if self.signing is not None and self.signing.key is not None:
+                # Without it every mirror would look altered: better no judgement than that one.
+                keys.append(str(self.signing_key().public))
+            self._signers = Signers.of(keys)
+        return self._signers
+
     def shown(self) -> Mapping[str, Any]:
         """Return every setting in force, in the file's own terms; secrets only by where they are."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
-
-
-def no_source(file: Path) -> BadConfig:
-    """Say that there is nothing to take snapshots of."""
-    return BadConfig([f"{file}: there is no [source]: this machine has nothing to take snapshots of"])
