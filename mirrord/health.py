@@ -4,18 +4,62 @@ One failed look says little. `fall` of them in a row say that a mirror is down, 
 network was seen to work before and after each of them; one altered page says a lot, but only if it
 stays altered. What is held true of every mirror, why, and since when, is the `Standing`; it grows by
 one `Round` of observations at a time. This module opens no socket, reads no clock and logs nothing:
-`mirrord.probe` looks, `mirrord.decide` draws the conclusion.
+`mirrord.probe` looks, `mirrord.looks` tells what of it counts, `mirrord.decide` draws the conclusion.
 
 All times are seconds of one monotonic clock unless they say wall (Unix seconds).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import Any, Self
 
+from mirrord.looks import (
+    GAP,
+    Circumstances,
+    ContentClass,
+    Fault,
+    FaultKind,
+    Observation,
+    Reference,
+    Round,
+    Sample,
+    Target,
+    Thresholds,
+    Wanted,
+    by_address,
+    family,
+    lasting,
+    slept_within,
+    take_sample,
+    warnings_of,
+    wrong_files,
+)
 from mirrord.manifest import Snapshot, SnapshotId
 
-_NOTHING: Mapping[str, str] = {}
+__all__ = [
+    "ContentClass",
+    "Fault",
+    "FaultKind",
+    "Fresh",
+    "Health",
+    "Observation",
+    "Reference",
+    "Round",
+    "Standing",
+    "Target",
+    "Thresholds",
+    "Verdict",
+    "Wanted",
+    "family",
+    "freshly",
+    "lasting",
+]
+
+SEVERAL = 6
+"""Bad looks among the last few judged that make a mirror down even if never `fall` came in a row..."""
+WINDOW = 10
+"""... and how many are the last few. Both grow with a `fall` above `SEVERAL`."""
 
 
 class Verdict(Enum):
@@ -26,158 +70,85 @@ class Verdict(Enum):
     DOWN = "down"
 
 
-class ContentClass(Enum):
-    """What kind of content a mirror was last seen to serve, best first."""
+@dataclass(frozen=True, slots=True)
+class Streak:
+    """The verdict on one address, or one file, with hysteresis."""
 
-    CURRENT = "current"
-    """Signed, and at least as new as the wanted snapshot."""
-    SETTLING = "settling"
-    """Between two manifests of ours, just after we published."""
-    BEHIND = "behind"
-    """Signed and older than wanted, for less than `max_lag`."""
-    UNVERIFIED = "unverified"
-    """Not ours to publish (`content = "markers"`): its markers are there, more cannot be proven."""
-    STALE = "stale"
-    """Signed and older than wanted for longer than `max_lag`: down."""
-    BAD = "bad"
-    """Unsigned, altered, incomplete or mixed: down."""
+    verdict: Verdict = Verdict.UNKNOWN
+    row: int = 0
+    """How many looks in a row agreed: above zero good ones, below zero bad ones."""
+    recent: tuple[bool, ...] = ()
+    """The last few judged looks, newest last."""
 
+    def after(self, *, good: bool, rules: Thresholds) -> "Streak":
+        """Return the streak that follows one more judged look."""
+        several = max(SEVERAL, rules.fall)
+        recent = (*self.recent, good)[-(several + WINDOW - SEVERAL) :]
+        if good:
+            row = max(self.row, 0) + 1
+            return Streak(Verdict.UP if row >= rules.rise else self.verdict, row, recent)
+        row = min(self.row, 0) - 1
+        fell = -row >= rules.fall or recent.count(False) >= several
+        return Streak(Verdict.DOWN if fell else self.verdict, row, recent)
 
-class FaultKind(Enum):
-    """What went wrong, sorted by what follows from it."""
-
-    UNREACHABLE = "unreachable"
-    """No connection, or it broke off."""
-    TLS = "tls"
-    """The certificate or the handshake is wrong, dates excepted."""
-    CLOCK = "clock"
-    """The certificate is right but for its dates: expired or not yet valid by our clock."""
-    STATUS = "status"
-    """An HTTP status other than 200, or no HTTP."""
-    REDIRECT = "redirect"
-    """It redirects to where we may not follow."""
-    CONTENT = "content"
-    """The card or the manifest is missing, unsigned, for another site, or does not belong together."""
-    MARKER = "marker"
-    """A marker of a `markers` mirror is missing."""
-    SLOW = "slow"
-    """Not looked through within the deadline."""
-    REFUSED_US = "refused-us"
-    """429, or 503 with Retry-After: refused to us, which says nothing about other readers."""
-    STALE = "stale"
-    """Well, but outdated for too long. Given by judgement only, never by a probe."""
+    def broken(self) -> "Streak":
+        """Return the streak after a look that was neither good nor bad enough to count."""
+        return Streak(self.verdict, 0, self.recent)
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """What one observation looks at: one mirror, under one name of one service, at one address."""
+class Suspect:
+    """A file that was seen wrong: asked for again in every round until it was right `rise` times in a row."""
 
-    mirror: str
-    service: str
-    name: str
-    """The host name that is sent as Host and SNI."""
-    address: str
-    """IPv4 or IPv6, in text, without brackets."""
-    port: int = 443
-    https: bool = True
-    markers: bool = False
-    """True where the mirror's content is not ours (`content = "markers"`)."""
+    streak: Streak
+    why: str
 
     @property
-    def family(self) -> int:
-        """4 or 6."""
-        return 6 if ":" in self.address else 4
+    def convicted(self) -> bool:
+        """Whether it was wrong so often that its mirror is bad."""
+        return self.streak.verdict is Verdict.DOWN
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """What went wrong, in a person's words that follow a mirror's name: `connect timed out`."""
+class Address:
+    """What we hold true of one mirror's one address for one service."""
 
-    kind: FaultKind
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """What one look saw; facts, no judgement."""
-
-    target: Target
-    started: float
-    ended: float
-    wall: float
-    """Our wall clock at the start."""
-    fault: Fault | None = None
-    """The first thing that went wrong beyond single files; None if all was looked through."""
+    verdict: Verdict = Verdict.UNKNOWN
+    since: float = 0.0
+    streak: Streak = Streak()
+    cause: Fault | None = None
+    """Why it is down, or what stands in the way of judging it."""
+    content: ContentClass | None = None
     snapshot: Snapshot | None = None
-    """The card, only if validly signed and for this site."""
-    right: frozenset[bytes] = frozenset()
-    """Files asked for that match the manifest of what the mirror says it serves."""
-    wrong: Mapping[bytes, str] = field(default_factory=dict)
-    """Files asked for that do not, and why: `is missing (404)`, `has other bytes`."""
-    settling: frozenset[bytes] = frozenset()
-    """Files that match another manifest that was allowed just now (`settle_content`)."""
-    dropped: frozenset[bytes] = frozenset()
-    """Suspects that the manifest no longer names: there is nothing left to ask."""
-    certificate_days: float | None = None
-    """Days until the certificate expires, by our clock."""
-    date_offset: float | None = None
-    """The server's Date less our wall clock, in seconds; wanted also where the certificate's dates failed."""
-    evidence: Mapping[str, str] = field(default_factory=dict)
-    """Age, Via and the like."""
+    """The card last seen, validly signed."""
+    suspects: Mapping[bytes, Suspect] = field(default_factory=dict)
+    refused_since: float | None = None
+    refused: int = 0
+    """Looks in a row that were refused to us."""
+    looked: float | None = None
+    """End of the last round that looked here."""
+    judged: float | None = None
+    """End of the last round that judged what it saw here."""
+    good: bool = False
+    """Whether the last look that was judged was good."""
+    well_since: float | None = None
+    """Since when every look was good."""
+    trail: tuple[tuple[Observation, ...], ...] = ()
+    """The last few judged looks."""
+    behind: tuple[Observation, ...] = ()
+    """The observations that made the verdict."""
+    warnings: tuple[str, ...] = ()
 
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """Whether one reference could be reached by TCP; `address` as configured, `family` 4 or 6."""
-
-    address: str
-    family: int
-    reachable: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """One look at everything: every (mirror, service, name, address), between two looks at the references."""
-
-    started: float
-    ended: float
-    wall_started: float
-    wall_ended: float
-    observations: tuple[Observation, ...]
-    before: tuple[Reference, ...]
-    after: tuple[Reference, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """When single looks become a judgement; durations in seconds."""
-
-    fall: int = 3
-    """Bad looks in a row before an address, or a file, is bad."""
-    rise: int = 2
-    """Good ones in a row before it is good again."""
-    every: float = 30.0
-    timeout: float = 10.0
-    max_lag: float = 86_400.0
-    """How long a mirror may serve an older snapshot than wanted."""
-    settle_content: float = 120.0
-    """How long after a publish of ours old or new content are both right."""
-    refused_for: float = 300.0
-    """How long "refused to us" is not held against a mirror."""
-    references: bool = True
-    """False where the operator opted out (`references = []`): every family counts as judged."""
-    clock_limit: float = 300.0
-    """How far our wall clock may be from the mirrors' before certificates' dates prove nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A snapshot that at least one mirror was seen to serve."""
-
-    id: SnapshotId
-    serial: int
-    since: float
-    """When it was first seen served, on our clock; lag runs from here."""
+    def anew(self, now: float, cause: Fault | None = None) -> "Address":
+        """Return it unknown, streaks at zero; what is remembered only tells what to ask and what to show."""
+        return Address(
+            since=now if self.verdict is not Verdict.UNKNOWN else self.since,
+            cause=cause,
+            snapshot=self.snapshot,
+            suspects={path: Suspect(Streak(), suspect.why) for path, suspect in self.suspects.items()},
+            looked=self.looked,
+            warnings=self.warnings,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,13 +163,13 @@ class Health:
     cause: Fault | None = None
     """Why it is down, or why it is unknown where something stands in the way."""
     snapshot: Snapshot | None = None
-    """The card last seen, validly signed."""
+    """The card last seen, validly signed; the oldest where addresses differ."""
     judged: bool = False
     """Whether the latest round judged it completely: every address that counts, good or bad."""
     failing: bool = False
-    """Whether the latest round saw nothing good of it."""
+    """Whether the latest round judged it completely and saw nothing good."""
     well_since: float | None = None
-    """Since when every look at it was good; None if the latest was not."""
+    """Since when every look at the addresses that count was good; None if the latest was not."""
     good: tuple[str, ...] = ()
     """Addresses that readers can be sent to, in configured order: not bad ones."""
     degraded: Mapping[str, Fault] = field(default_factory=dict)
@@ -207,6 +178,12 @@ class Health:
     """Files seen wrong and not yet acquitted, and why."""
     warnings: tuple[str, ...] = ()
     """Certificates that expire soon and the like: nothing that moves anybody."""
+    behind: tuple[Observation, ...] = ()
+    """The observations that made the verdict."""
+
+
+UNKNOWN = Health()
+"""What we hold true of a mirror that was never looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,67 +195,273 @@ class Fresh:
     ok: bool
     """Usable: some address that counts (IPv4, or IPv6 where it has none) was well under every name."""
     content: ContentClass | None
-    """STALE can be `ok`: whether it will do depends on what is being left."""
+    """STALE can be `ok`: whether it will do depends on what is being left. None if it is not `ok`."""
     good: tuple[str, ...]
     """The addresses that were well."""
     bad: Mapping[str, Fault]
-    """The others, and why."""
+    """Those that were not, and why; a switch leaves them out."""
+    unjudged: Mapping[str, Fault] = field(default_factory=dict)
+    """Those of which this look proves nothing, and why."""
+    snapshot: Snapshot | None = None
+    """The card seen; the oldest where addresses differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """All judgement: what is held true of every mirror, and what the latest rounds suggest."""
 
+    lineage: tuple[Wanted, ...] = ()
+    """Snapshots that were seen served, oldest first, as far back as they tell who is outdated."""
+    unjudged: Mapping[int, str] = field(default_factory=dict)
+    """Address families (4, 6) that cannot be judged now, and why."""
+    clock: str | None = None
+    """By how much our clock is off, in words, while it is too far off to act; None while it is not."""
+    clocks: Mapping[str, float] = field(default_factory=dict)
+    """Mirror -> its wall clock less our monotonic one, when last heard."""
+    addresses: Mapping[tuple[str, str], Mapping[str, Address]] = field(default_factory=dict)
+    """(mirror, service) -> address -> what we hold true of it."""
+    healths: Mapping[tuple[str, str], Health] = field(default_factory=dict)
+    """(mirror, service) -> what we hold true of it."""
+    latest: float | None = None
+    """End of the latest round."""
+    latest_wall: float = 0.0
+    """The same, on the wall clock."""
+
+    @property
+    def wanted(self) -> Wanted | None:
+        """The newest snapshot that at least one mirror was seen to serve."""
+        return self.lineage[-1] if self.lineage else None
+
+    def health(self, mirror: str, service: str) -> Health:
+        """Return what is held true of a mirror for a service; unknown if it was never looked at."""
+        return self.healths.get((mirror, service), UNKNOWN)
+
+    def suspects(self, mirror: str, service: str) -> frozenset[bytes]:
+        """Return the files that the next look has to ask for again, at every address."""
+        return frozenset(self.health(mirror, service).suspects)
+
     def after(
         self,
         seen: Round,
         rules: Thresholds,
         *,
-        published: Mapping[str, float] = {},  # noqa: B006  (a mapping that nobody writes to)
-        badtime: bool = False,
-    ) -> "Standing":
+        published: Mapping[str, float] | None = None,
+        badtime: float | None = None,
+    ) -> Self:
         """Return the standing that follows one more complete round (fresh looks at one target are not fed).
 
         `published` is mirror -> the latest moment at which we changed, or were changing, what it serves.
-        `badtime` is true while the name server says that our clock is off (TSIG BADTIME, RFC 8945 5.2.3).
+        `badtime` is by how many seconds the name server's clock is ahead of ours while it says that ours is
+        off (TSIG BADTIME, RFC 8945 5.2.3), None while it does not.
         """
-        raise NotImplementedError
+        awake = self.asleep(seen.started) if self._slept_before(seen, rules) else self
+        if slept_within(seen, rules):
+            return replace(awake.asleep(seen.ended), latest=seen.ended, latest_wall=seen.wall_ended)
+        given = Circumstances.of(
+            seen,
+            rules,
+            lineage=awake.lineage,
+            clocks=awake.clocks,
+            published=published,
+            badtime=badtime,
+        )
+        addresses = {
+            key: {a: _after(a, awake.addresses.get(key, {}).get(a), looks, given) for a, looks in at.items()}
+            for key, at in by_address(seen, awake.addresses).items()
+        }
+        return replace(
+            awake,
+            lineage=given.lineage,
+            unjudged=given.unjudged,
+            clock=given.clock,
+            clocks=given.clocks,
+            addresses=addresses,
+            healths={key: _mirror(awake.health(*key), states, given.now) for key, states in addresses.items()},
+            latest=seen.ended,
+            latest_wall=seen.wall_ended,
+        )
 
-    def health(self, mirror: str, service: str) -> Health:
-        """Return what is held true of a mirror for a service; unknown if it was never looked at."""
-        raise NotImplementedError
+    def _slept_before(self, seen: Round, rules: Thresholds) -> bool:
+        """Whether the round comes after a gap. A suspended machine's monotonic clock stands still; the wall tells."""
+        if self.latest is None:
+            return False
+        gap = max(seen.started - self.latest, seen.wall_started - self.latest_wall)
+        return gap > GAP * rules.every
 
-    def suspects(self, mirror: str, service: str) -> frozenset[bytes]:
-        """Return the files that the next look has to ask for again, at every address."""
-        raise NotImplementedError
-
-    @property
-    def wanted(self) -> Wanted | None:
-        """The newest snapshot that at least one mirror was seen to serve."""
-        raise NotImplementedError
-
-    @property
-    def clock(self) -> str | None:
-        """By how much our clock is off, in words, while it is too far off to act; None while it is not."""
-        raise NotImplementedError
-
-    @property
-    def unjudged(self) -> Mapping[int, str]:
-        """Address families (4, 6) that cannot be judged now, and why."""
-        raise NotImplementedError
-
-    def asleep(self, now: float) -> "Standing":
+    def asleep(self, now: float) -> Self:
         """Return the standing after a gap (suspended, or stopped): verdicts and streaks start anew, wanted stays."""
-        raise NotImplementedError
+        addresses = {key: {a: state.anew(now) for a, state in states.items()} for key, states in self.addresses.items()}
+        healths = {key: _mirror(self.health(*key), states, now) for key, states in addresses.items()}
+        return replace(self, clocks={}, addresses=addresses, healths=healths)
 
-    def remember(self, now: float, wall: float) -> list[dict[str, object]]:
+    def only(self, targets: Iterable[Target]) -> Self:
+        """Return the standing without what is no longer configured; what stays keeps its verdict."""
+        stay = {(t.mirror, t.service, t.address) for t in targets}
+        left = {
+            key: {a: state for a, state in states.items() if (*key, a) in stay}
+            for key, states in self.addresses.items()
+        }
+        addresses = {key: states for key, states in left.items() if states}
+        healths = {
+            key: self.healths[key]
+            if states == self.addresses[key]
+            else _mirror(self.healths[key], states, self.latest or 0.0)
+            for key, states in addresses.items()
+        }
+        clocks = {mirror: c for mirror, c in self.clocks.items() if any(mirror == key[0] for key in addresses)}
+        return replace(self, addresses=addresses, healths=healths, clocks=clocks)
+
+    def remember(self, now: float, wall: float) -> list[dict[str, Any]]:
         """Return what must outlive a restart, ready for JSON: which snapshots were seen served, and since when."""
-        raise NotImplementedError
+        return [{"id": w.id, "serial": w.serial, "age": max(now - w.since, 0.0), "wall": wall} for w in self.lineage]
 
     @classmethod
-    def recall(cls, kept: list[dict[str, object]], now: float, wall: float) -> "Standing":
-        """Start from what `remember` wrote: verdicts unknown; ages by the wall clock, never below zero."""
-        raise NotImplementedError
+    def recall(cls, kept: Iterable[Mapping[str, Any]], now: float, wall: float) -> Self:
+        """Start from what `remember` wrote: verdicts unknown; ages grew by the wall clock, never backwards."""
+        lineage = [Wanted(SnapshotId(k["id"]), k["serial"], now - k["age"] - max(wall - k["wall"], 0.0)) for k in kept]
+        return cls(lineage=tuple(sorted(lineage, key=lambda w: w.serial)))
+
+
+def _after(address: str, known: Address | None, looks: Sequence[Observation], given: Circumstances) -> Address:
+    """Return one address after one more round, whether or not it was looked at."""
+    old = known or Address(since=given.now)
+    if (why := given.unjudged.get(family(address))) is not None:
+        return replace(old.anew(given.now, Fault(FaultKind.NETWORK, why)), looked=given.now)
+    if looks:
+        return _looked(old, take_sample(looks, given), given)
+    forgotten = old.looked is None or given.now - old.looked > GAP * given.rules.every
+    return old.anew(given.now) if forgotten else old
+
+
+def _looked(old: Address, sample: Sample, given: Circumstances) -> Address:
+    """Return an address after one more sample."""
+    seen = replace(
+        old,
+        looked=given.now,
+        snapshot=sample.snapshot or old.snapshot,
+        suspects=_suspects(old.suspects, sample, given.rules),
+        warnings=warnings_of(sample, given),
+    )
+    if sample.refused:
+        return _refused(seen, sample, given)
+    convicted = {path: s.why for path, s in seen.suspects.items() if s.convicted}
+    if sample.good is None and not sample.wrong:
+        return replace(seen, content=sample.content or old.content)
+    streak = old.streak.broken() if sample.good is None else old.streak.after(good=sample.good, rules=given.rules)
+    verdict, cause = streak.verdict, sample.fault or old.cause
+    if convicted and verdict is not Verdict.DOWN:
+        verdict, cause = Verdict.DOWN, wrong_files(convicted)
+    return _judged(
+        replace(
+            seen,
+            streak=streak,
+            refused_since=None,
+            refused=0,
+            good=sample.good is True,
+            content=_content_after(old, sample, verdict, convicted=bool(convicted)),
+            well_since=(given.now if old.well_since is None else old.well_since) if sample.good else None,
+        ),
+        verdict,
+        cause if verdict is Verdict.DOWN else None,
+        sample,
+        given,
+    )
+
+
+def _suspects(old: Mapping[bytes, Suspect], sample: Sample, rules: Thresholds) -> Mapping[bytes, Suspect]:
+    """Count each suspected file by itself; let go of those that were right often enough, or are no more."""
+    if not old and not sample.wrong:
+        return old
+    now: dict[bytes, Suspect] = {path: s for path, s in old.items() if path not in sample.dropped}
+    for path, why in sample.wrong.items():
+        before = now[path].streak if path in now else Streak()
+        now[path] = Suspect(before.after(good=False, rules=rules), why)
+    for path in sample.right & now.keys():
+        streak = now[path].streak.after(good=True, rules=rules)
+        now[path] = Suspect(streak, now[path].why)
+        if streak.verdict is Verdict.UP:
+            del now[path]
+    return now
+
+
+def _content_after(old: Address, sample: Sample, verdict: Verdict, *, convicted: bool) -> ContentClass | None:
+    if convicted:
+        return ContentClass.BAD
+    if sample.content is not None:
+        return sample.content
+    if verdict is not Verdict.DOWN:
+        return old.content
+    bad = sample.fault is not None and sample.fault.kind is FaultKind.CONTENT
+    return ContentClass.BAD if bad else None
+
+
+def _refused(seen: Address, sample: Sample, given: Circumstances) -> Address:
+    """Being turned away says nothing of other readers, until it has lasted."""
+    assert sample.fault is not None
+    began = min(look.started for look in sample.looks)
+    since = began if seen.refused_since is None else seen.refused_since
+    turned_away = replace(
+        seen, refused_since=since, refused=seen.refused + 1, well_since=None, good=False, content=None
+    )
+    lasted = given.now - since
+    if lasted >= given.rules.refused_for and turned_away.refused >= given.rules.fall:
+        cause = Fault(FaultKind.REFUSED_US, f"{sample.fault.text}, for {lasting(lasted)} now")
+        down = replace(turned_away, streak=Streak(Verdict.DOWN))
+        return _judged(down, Verdict.DOWN, cause, sample, given)
+    if seen.verdict is Verdict.UNKNOWN:
+        return replace(turned_away, streak=Streak(), cause=sample.fault)
+    return replace(
+        turned_away, verdict=Verdict.UNKNOWN, since=given.now, streak=Streak(), cause=sample.fault, behind=sample.looks
+    )
+
+
+def _judged(seen: Address, verdict: Verdict, cause: Fault | None, sample: Sample, given: Circumstances) -> Address:
+    """Write down a look that was judged, and what follows from it."""
+    trail = (*seen.trail, sample.looks)[-max(given.rules.fall, given.rules.rise) :]
+    seen = replace(seen, judged=given.now, trail=trail, cause=cause)
+    if verdict is seen.verdict:
+        return seen
+    return replace(seen, verdict=verdict, since=given.now, behind=tuple(look for looks in trail for look in looks))
+
+
+def _mirror(old: Health, addresses: Mapping[str, Address], now: float) -> Health:
+    """Put a mirror's addresses together: IPv4 counts, or IPv6 where it has no IPv4."""
+    counted = {a: s for a, s in addresses.items() if family(a) == 4} or addresses
+    states = counted.values()
+    verdicts = {state.verdict for state in states}
+    verdict = next(v for v in (Verdict.UP, Verdict.UNKNOWN, Verdict.DOWN) if v in verdicts)
+    judged = all(state.judged == now for state in states)
+    down = {a: s.cause for a, s in addresses.items() if s.verdict is Verdict.DOWN and s.cause is not None}
+    stale = {a: cause for a, cause in down.items() if a in counted and cause.kind is FaultKind.STALE}
+    usable = [s for s in states if s.verdict is not Verdict.DOWN] or [counted[a] for a in stale] or list(states)
+    well = [state.well_since for state in states]
+    return Health(
+        verdict=verdict,
+        since=old.since if verdict is old.verdict else now,
+        content=max((s.content for s in usable if s.content), key=lambda c: c.rank, default=None),
+        cause=_cause(verdict, counted, stale),
+        snapshot=min((s.snapshot for s in usable if s.snapshot), key=lambda s: s.serial, default=None),
+        judged=judged,
+        failing=judged and not any(state.good for state in states),
+        well_since=None if None in well else max(w for w in well if w is not None),
+        good=tuple(a for a in addresses if a not in down or (verdict is Verdict.DOWN and a in stale)),
+        degraded={} if verdict is Verdict.DOWN else down,
+        suspects={path: s.why for state in addresses.values() for path, s in state.suspects.items()},
+        warnings=tuple(dict.fromkeys(w for state in addresses.values() for w in state.warnings)),
+        behind=tuple(o for s in states if s.verdict is verdict for o in s.behind),
+    )
+
+
+def _cause(verdict: Verdict, counted: Mapping[str, Address], stale: Mapping[str, Fault]) -> Fault | None:
+    """Name why a mirror is not up; of several causes the mildest, for it says what could still be served."""
+    if verdict is Verdict.UP:
+        return None
+    causes = stale or {a: s.cause for a, s in counted.items() if s.verdict is verdict and s.cause is not None}
+    first = next(iter(causes.values()), None)
+    texts = dict.fromkeys(cause.text for cause in causes.values())
+    if first is None or len(texts) == 1:
+        return first
+    return Fault(first.kind, "; ".join(f"{a}: {cause.text}" for a, cause in causes.items()))
 
 
 def freshly(
@@ -288,7 +471,31 @@ def freshly(
     service: str,
     rules: Thresholds,
     *,
-    published: Mapping[str, float] = {},  # noqa: B006  (a mapping that nobody writes to)
+    published: Mapping[str, float] | None = None,
 ) -> Fresh:
     """Judge one fresh, full look at a target, made after the decision to move there."""
-    raise NotImplementedError
+    given = Circumstances.of(seen, rules, lineage=standing.lineage, clocks=standing.clocks, published=published)
+    given = replace(given, clock=given.clock or standing.clock)
+    good: dict[str, Sample] = {}
+    bad: dict[str, Fault] = {}
+    unjudged: dict[str, Fault] = {}
+    for address, looks in by_address(seen, {}).get((mirror, service), {}).items():
+        sample = take_sample(looks, given)
+        if (why := given.unjudged.get(family(address))) is not None:
+            unjudged[address] = Fault(FaultKind.NETWORK, why)
+        elif sample.content is not None and sample.content is not ContentClass.BAD and sample.good is not None:
+            good[address] = sample
+        elif sample.fault is not None:
+            (bad if sample.good is False or sample.wrong else unjudged)[address] = sample.fault
+    counted = {a for a in (*good, *bad, *unjudged) if family(a) == 4} or {*good, *bad, *unjudged}
+    ok = any(a in good for a in counted)
+    return Fresh(
+        mirror=mirror,
+        service=service,
+        ok=ok,
+        content=max((s.content for s in good.values() if s.content), key=lambda c: c.rank) if ok else None,
+        good=tuple(good),
+        bad=bad,
+        unjudged=unjudged,
+        snapshot=min((s.snapshot for s in good.values() if s.snapshot), key=lambda s: s.serial, default=None),
+    )
