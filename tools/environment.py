@@ -218,7 +218,7 @@ def settle(part: Path, final: Path) -> None:
 
 def point(link: Path, target: str) -> None:
     """Make `link` a symbolic link to `target`, in one step."""
-    if link.is_symlink() and os.readlink(link) == target:
+    if link.is_symlink() and link.readlink() == Path(target):
         return
     fresh = link.with_name(f"{link.name}.new")
     fresh.unlink(missing_ok=True)
@@ -230,7 +230,14 @@ def run(command: list[str], who: str, otherwise: str = "", folder: Path | None =
     """Run a program of the system's; if it fails, say why in one sentence."""
     env = {name: value for name, value in os.environ.items() if name not in NOT_OURS} | {"LC_ALL": "C.UTF-8"}
     done = subprocess.run(
-        command, cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+        command,
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
     )
     if done.returncode == 0:
         return
@@ -243,7 +250,9 @@ def run(command: list[str], who: str, otherwise: str = "", folder: Path | None =
 
 def output(command: list[str]) -> str:
     """Return what a program prints; nothing if it fails."""
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False)
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+    )
     return done.stdout if done.returncode == 0 else ""
 
 
