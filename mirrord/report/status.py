@@ -162,7 +162,7 @@ def _snapshot(snapshot: Snapshot | None, now: Moment) -> dict[str, Any] | None:
         "next_expected": stamp(snapshot.next_expected),
         "overdue": snapshot.next_expected.timestamp() < now.wall,
         "files": snapshot.files,
-        "bytes": snapshot.bytes,
+        "bytes": snapshot.size,
         "restores": snapshot.restores,
     }
 
