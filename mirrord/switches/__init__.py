@@ -29,6 +29,7 @@ from mirrord.switches.change import (
     Zone,
     ZoneState,
     compare,
+    differences,
     families,
     fence_name,
     parse_fence,
@@ -62,6 +63,7 @@ __all__ = [
     "Zone",
     "ZoneState",
     "compare",
+    "differences",
     "families",
     "fence_name",
     "open_switch",
@@ -182,7 +184,10 @@ class Switch(Protocol):
         ...
 
     def name_servers(self) -> NameServers:
-        """Find the zone's NS and their addresses; raises Unavailable. Worth remembering in good times."""
+        """Find the zone's NS and their addresses; raises Unavailable. Worth remembering in good times.
+
+        Empty where it is configured who must follow: nothing needs to be remembered then.
+        """
         ...
 
     def followers(self, change: Change, known: NameServers, executor: Executor | None = None) -> Mapping[str, Follow]:
@@ -227,6 +232,10 @@ class Ledger(Protocol):
         """Close the open plan; `stands` is what is expected from now on, None for: as before `change`."""
         ...
 
+    def take(self, service: str, stands: Expected, text: str) -> None:
+        """Take over what stands in the zone as what we left there, without a plan."""
+        ...
+
     def expected(self, service: str) -> Expected | None:
         """Return what we left in the zone, None if we never wrote there."""
         ...
@@ -235,12 +244,12 @@ class Ledger(Protocol):
         """Return earlier states of ours, what they replaced, and what given-up plans would have made."""
         ...
 
-    def name_servers(self, zone: str) -> NameServers:
-        """Return the zone's NS as last remembered."""
+    def name_servers(self, service: str) -> NameServers:
+        """Return the NS of a service's zone as last remembered."""
         ...
 
-    def remember_name_servers(self, zone: str, servers: NameServers) -> None:
-        """Remember the zone's NS and their addresses."""
+    def remember_name_servers(self, service: str, servers: NameServers) -> None:
+        """Remember the NS of a service's zone and their addresses."""
         ...
 
 
@@ -278,6 +287,12 @@ class Result:
     """Unix seconds when the change was seen committed."""
     journalled: bool = True
     """False: the journal could not be written; the TXT in the zone is the record."""
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of `mirrord switch`: its kind's, or 75 where no road could be used and nothing was sent."""
+        unsent = self.sent is not None and self.sent.kind is SentKind.UNSENT
+        return 75 if unsent else self.kind.exit_code
 
     @property
     def follow_by(self) -> float | None:

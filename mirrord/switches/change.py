@@ -22,6 +22,8 @@ Txt = tuple[str, ...]
 """One TXT record: its character-strings, one character for each byte (latin-1), so that any bytes fit."""
 
 FENCE_LABEL = "_mirrord"
+NOBODY = "-"
+"""The target in the fence of addresses that belong to no single mirror."""
 LONGEST_FENCE = 255
 """Bytes: the fence is one character-string (RFC 1035, section 3.3.14)."""
 
@@ -179,6 +181,13 @@ class Change:
     """Seconds, of what is written."""
     was_ttl: int
     """Seconds, of what was served before: so long readers may keep it."""
+    source: str | None = None
+    """The mirror that served before, None where the addresses were no single mirror's."""
+    automatic: bool = False
+    """Decided by mirrord itself; the dwell runs from the last such move."""
+    who: str = ""
+    """The person who asked for it, or the controller."""
+    why: str = ""
 
     @property
     def moves(self) -> bool:
@@ -205,6 +214,10 @@ class Change:
             "to": self.to.to_json(),
             "ttl": self.ttl,
             "was_ttl": self.was_ttl,
+            "source": self.source,
+            "automatic": self.automatic,
+            "who": self.who,
+            "why": self.why,
         }
 
     @classmethod
@@ -220,6 +233,10 @@ class Change:
             to=Expected.from_json(value["to"]),
             ttl=value["ttl"],
             was_ttl=value["was_ttl"],
+            source=value["source"],
+            automatic=value["automatic"],
+            who=value["who"],
+            why=value["why"],
         )
 
 
@@ -303,7 +320,7 @@ def compare(
     if fence and by and fence.by == word(by) and fence.epoch > expected.epoch and fence.target == serving:
         text = f"epoch {fence.epoch} is ours by its TXT, though the journal knows only epoch {expected.epoch}"
         return Comparison(ZoneState.OURS, text, serving, zone.stands)
-    return Comparison(ZoneState.FOREIGN, _read_where(zone, _differences(zone, expected)), serving)
+    return Comparison(ZoneState.FOREIGN, _read_where(zone, differences(zone, expected)), serving)
 
 
 _REVERTED = "a name server that restarted from an old zone file does this"
@@ -331,7 +348,7 @@ def _common_fence(zone: Zone) -> Fence | None:
     return parse_fence(next(iter(fences))) if len(fences) == 1 else None
 
 
-def _differences(zone: Zone, expected: Expected) -> str:
+def differences(zone: Zone, expected: Expected) -> str:
     """Say where the zone differs from what is expected."""
     said = []
     for name, found in zone.names.items():
@@ -384,14 +401,16 @@ def families(addresses: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(str(address) for address in parsed) - v6, v6
 
 
-def served_by(zone: Zone, mirrors: Mirrors) -> str | None:
+def served_by(state: Zone | Expected, mirrors: Mirrors) -> str | None:
     """Return the mirror whose addresses every name answers (some of them are enough), or None."""
+    if isinstance(state, Zone):
+        if any(found.cname is not None for found in state.names.values()):
+            return None
+        state = state.stands
     for mirror, addresses in mirrors.items():
         own = frozenset().union(*families(addresses))
-        if zone.names and all(
-            found.cname is None and found.rrsets.addresses and found.rrsets.addresses <= own
-            for found in zone.names.values()
-        ):
+        stand = [rrsets.addresses for rrsets in state.names.values()]
+        if stand and all(addresses and addresses <= own for addresses in stand):
             return mirror
     return None
 
@@ -408,6 +427,9 @@ def plan_change(
     was_ttl: int,
     leave_out: Collection[str] = (),
     epoch_above: int = 0,
+    automatic: bool = False,
+    who: str = "",
+    why: str = "",
 ) -> Change:
     """Plan to make all names of `expected` answer the target's addresses.
 
@@ -444,26 +466,33 @@ def plan_change(
         to=Expected(dict.fromkeys(expected.names, to), fence.epoch),
         ttl=ttl,
         was_ttl=was_ttl,
+        source=served_by(expected, mirrors),
+        automatic=automatic,
+        who=who or by,
+        why=why,
     )
 
 
-def plan_advance(given_up: Change, source: str, *, nonce: str, by: str) -> Change:
+def plan_advance(given_up: Change, *, nonce: str, by: str) -> Change:
     """Plan to advance the epoch with unchanged addresses, so that `given_up` can never apply any more.
 
-    `source` is the mirror that serves what stands. Both plans replace the same state: only one can win.
+    Both plans replace the same state: only one of them can ever apply.
     """
-    fence = Fence(given_up.epoch + 1, source, nonce, word(by))
+    fence = Fence(given_up.epoch + 1, given_up.source or NOBODY, nonce, word(by))
     names = {name: Rrsets(stands.a, stands.aaaa, fence.records) for name, stands in given_up.from_.names.items()}
     return Change(
         service=given_up.service,
         plan=nonce,
         epoch=fence.epoch,
-        target=source,
+        target=fence.target,
         by=fence.by,
         from_=given_up.from_,
         to=Expected(names, fence.epoch),
         ttl=given_up.ttl,
         was_ttl=given_up.was_ttl,
+        source=given_up.source,
+        who=by,
+        why=f"gives plan {given_up.epoch} up, whose outcome is unknown",
     )
 
 

@@ -214,7 +214,12 @@ class Rfc2136:
         )
 
     def name_servers(self) -> NameServers:
-        """Find the zone's NS; addresses inside the zone from the same server, others from the machine's resolver."""
+        """Find the zone's NS; addresses inside the zone from the same server, others from the machine's resolver.
+
+        Raises Unavailable. Empty where `authoritative` is configured.
+        """
+        if self._settings.authoritative:
+            return {}
         failed: list[str] = []
         for road in self._roads(""):
             try:
