@@ -2,161 +2,296 @@
 
 Everything that can make an outage worse is decided here, from values: a `View` of what is held true
 and what the operators ordered, and the service's `Policy`. The answer carries its reason and the facts
-it rests on. This module opens no socket, reads no clock and logs nothing: `mirrord.health` judges,
-`mirrord.daemon` carries out, `mirrord.switches` writes.
+it rests on; operators' questions (may I switch by hand, could mirrord help now, why is it so) are answered from
+the same rules. This module opens no socket, reads no clock and logs nothing: `mirrord.health` judges,
+`mirrord.rules` holds the rules, `mirrord.daemon` carries out, `mirrord.switches` writes.
 """
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import Literal
+from dataclasses import dataclass, replace
+from hashlib import sha256
 
-from mirrord.health import ContentClass, Fresh, Standing
+from mirrord.health import ContentClass, Fault, FaultKind, Fresh, Health, Verdict, family, lasting
+from mirrord.rules import (
+    RULES,
+    Ask,
+    Candidate,
+    Decision,
+    Fitness,
+    Held,
+    Move,
+    Policy,
+    Rules,
+    Stay,
+    View,
+    Why,
+    Zone,
+    cause_of,
+    facts_of,
+    health_of,
+    in_brackets,
+    stay,
+)
 
-Zone = Literal["new", "ours", "reverted", "foreign", "unread"]
-"""How the zone stands to the journal (`mirrord.switches` compares; `unread`: no server answered)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """An operator's order to leave a service as it is, still in force."""
-
-    reason: str
-    by: str
-    until: float | None = None
-    """Wall clock; None is until somebody ends it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """How one service wants to be served; durations in seconds."""
-
-    service: str
-    order: tuple[str, ...]
-    """Mirrors that may serve it, best first."""
-    failback: Literal["manual", "auto"] = "manual"
-    settle: float = 3600.0
-    """How long a preferred mirror must have been well before readers return to it by themselves."""
-    dwell: float = 120.0
-    """The least time between two automatic moves."""
-    markers: frozenset[str] = frozenset()
-    """Mirrors whose content is not ours (`content = "markers"`)."""
-    places: Mapping[str, str] = field(default_factory=dict)
-    """Mirror -> place."""
-    addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Mirror -> its configured addresses."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """Everything that a decision about one service may rest on."""
-
-    now: float
-    standing: Standing
-    serving: str | None
-    """The mirror whose addresses readers are given now; None where that is nobody of ours or unknown."""
-    zone: Zone = "ours"
-    meant: str | None = None
-    """Where our own last plan sent readers, by the journal; differs from `serving` where the zone went back."""
-    held: Held | None = None
-    drained: frozenset[str] = frozenset()
-    last_move: float | None = None
-    """Seconds since this service's last automatic move; None if there never was one."""
-    pending: bool = False
-    """A plan of ours is open: nobody knows yet whether it was carried out."""
-    acked: frozenset[str] = frozenset()
-    """Ids of questions that an operator has answered with yes."""
-    trouble: str | None = None
-    """Why the switch could not be worked now, where that is known: no credentials, say."""
+__all__ = [
+    "RULES",
+    "Ask",
+    "Brake",
+    "Candidate",
+    "Decision",
+    "Held",
+    "Move",
+    "Permission",
+    "Policy",
+    "Protection",
+    "Rules",
+    "Stay",
+    "View",
+    "Why",
+    "Zone",
+    "decide",
+    "explain",
+    "may_switch",
+    "next_after",
+    "passes",
+    "planned_drain",
+    "protected",
+]
 
 
-class Why(Enum):
-    """What a move is for."""
-
-    FAILOVER = "failover"
-    FAILBACK = "failback"
-    DRAIN = "drain"
-    REASSERT = "reassert"
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A mirror that could serve, and the class of what it serves."""
-
-    mirror: str
-    content: ContentClass
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stay:
-    """Leave readers where they are."""
-
-    service: str
-    rule: str
-    """The name of the rule that decided, for machines: `well`, `held`, `dwell`..."""
-    reason: str
-    facts: tuple[str, ...] = ()
-    alarm: bool = False
-    """Somebody should look at this now."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
-    """Send readers from `source` to `target`, once a fresh, full look at `target` was passed (`passes`)."""
-
-    service: str
-    source: str
-    target: str
-    content: ContentClass
-    """The class of what the target serves; the fresh look must find nothing worse."""
-    why: Why
-    reason: str
-    facts: tuple[str, ...] = ()
-    fallbacks: tuple[Candidate, ...] = ()
-    """Who comes next if the fresh look fails (`next_after`)."""
-
-    @property
-    def automatic(self) -> bool:
-        """Whether mirrord moves by itself (counts for the dwell), not because a person said so."""
-        return self.why in (Why.FAILOVER, Why.FAILBACK)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """Leave readers where they are and ask a person; `ack ID` answers yes."""
-
-    service: str
-    id: str
-    """Made from the service, the rule and the facts: it lapses when they change."""
-    rule: str
-    question: str
-    facts: tuple[str, ...]
-    move: Move | None
-    """What a yes carries out."""
-    alarm: bool = False
-
-
-Decision = Stay | Move | Ask
-
-
-def decide(view: View, policy: Policy) -> Decision:
+def decide(view: View, policy: Policy, rules: Rules = RULES) -> Decision:
     """Choose between leaving readers where they are, moving them, and asking."""
-    raise NotImplementedError
+    for standstill in rules.standstill:
+        if (still := standstill(view, policy)) is not None:
+            return still
+    decision = _propose(view, policy, rules)
+    if isinstance(decision, Move) and decision.automatic:
+        for guard in rules.guards:
+            if (still := guard(view, policy, decision)) is not None:
+                return still
+    return decision
+
+
+def _propose(view: View, policy: Policy, rules: Rules) -> Decision:
+    """Say what the state of the mirrors calls for, were nothing in the way of acting by ourselves."""
+    assert view.serving is not None
+    if view.zone == "reverted":
+        return _reassert(view, policy, view.serving, rules)
+    health = health_of(view, policy, view.serving)
+    if health.verdict is Verdict.DOWN:
+        return _fail_over(view, policy, view.serving, rules)
+    if view.serving in view.drained:
+        return _ask_to_drain(view, policy, view.serving, rules)
+    return _fail_back(view, policy, view.serving, rules) or _stay_put(view, policy, view.serving, rules)
+
+
+def candidates(view: View, policy: Policy, rules: Rules = RULES) -> tuple[Candidate, ...]:
+    """Return who could take readers from the serving mirror, the best first."""
+    fit = [
+        mirror
+        for mirror in policy.order
+        if mirror != view.serving and why_unfit(view, policy, mirror, rules.fitness) is None
+    ]
+    fit.sort(key=lambda mirror: rules.rank(view, policy, mirror))
+    return tuple(Candidate(m, health_of(view, policy, m).content or ContentClass.BAD) for m in fit)
+
+
+def why_unfit(view: View, policy: Policy, mirror: str, table: tuple[Fitness, ...]) -> str | None:
+    """Return the first reason in a table why a mirror may not take readers, or None."""
+    return next((why for rule in table if (why := rule(view, policy, mirror)) is not None), None)
+
+
+def _fail_over(view: View, policy: Policy, source: str, rules: Rules) -> Move | Stay:
+    heirs = candidates(view, policy, rules)
+    if not heirs:
+        return _nowhere(view, policy, source, rules)
+    reason = f"{source} is down{cause_of(health_of(view, policy, source))}"
+    return _move(view, policy, source, heirs, Why.FAILOVER, reason)
+
+
+def _nowhere(view: View, policy: Policy, source: str, rules: Rules) -> Stay:
+    """Say why nobody can take readers; nothing moves, for any change could only be for the worse."""
+    down = f"{source} is down{cause_of(health_of(view, policy, source))}"
+    others = [mirror for mirror in policy.order if mirror != source]
+    if not others:
+        reason = f"nowhere to go: {down}, and {policy.service} has no other mirror"
+        return stay(view, policy, "one-mirror", reason, alarm=True)
+    healths = [health_of(view, policy, m) for m in policy.order if m not in view.drained]
+    kinds = {h.cause.kind if h.cause and h.verdict is Verdict.DOWN else None for h in healths}
+    if kinds and kinds <= {FaultKind.TLS, FaultKind.CLOCK}:
+        reason = (
+            f"TLS fails on every mirror, as if one thing were wrong with all certificates or with our trust: {down}"
+        )
+        return stay(view, policy, "tls-everywhere", reason, alarm=True)
+    if kinds and None not in kinds:
+        return stay(view, policy, "all-down", f"everything looks down, so nothing moves: {down}", alarm=True)
+    why = [f"{m} {why_unfit(view, policy, m, rules.fitness)}" for m in others]
+    return stay(view, policy, "nowhere", f"nowhere to go: {down}; {'; '.join(why)}", alarm=True)
+
+
+def _ask_to_drain(view: View, policy: Policy, source: str, rules: Rules) -> Decision:
+    move = _drain(view, policy, source, rules)
+    if isinstance(move, Stay):
+        return move
+    question = f"{source} is drained and still serves {policy.service}: move readers to {move.target}?"
+    facts = (f"{source} is drained", f"{source} serves", f"{move.target} is the best of the others")
+    return _ask(view, policy, "drained", question, facts, move)
+
+
+def _drain(view: View, policy: Policy, source: str, rules: Rules) -> Move | Stay:
+    heirs = candidates(view, policy, rules)
+    if heirs:
+        return _move(view, policy, source, heirs, Why.DRAIN, f"{source} is drained")
+    why = [f"{m} {why_unfit(view, policy, m, rules.fitness)}" for m in policy.order if m != source]
+    reason = f"{source} is drained and serves on, for nobody else can: {'; '.join(why) or 'there is no other mirror'}"
+    return stay(view, policy, "drained", reason, alarm=True)
+
+
+def _reassert(view: View, policy: Policy, source: str, rules: Rules) -> Decision:
+    """The name server went back to an older plan of ours: ask, loudly."""
+    heirs = candidates(view, policy, rules)
+    meant = view.meant or source
+    if meant == source:
+        unfit = why_unfit(view, policy, source, rules.fitness)
+        itself = Candidate(source, health_of(view, policy, source).content or ContentClass.BAD)
+        heirs = heirs if unfit else (itself, *heirs)
+    else:
+        heirs = tuple(sorted(heirs, key=lambda c: (c.mirror != meant, heirs.index(c))))
+    question = (
+        f"the zone of {policy.service} went back to an older plan of ours{in_brackets(view.zone_text)}: readers are"
+    )
+    question += f" sent to {source}, where our last plan says {meant}"
+    facts = (f"the zone sends readers to {source}", f"our last plan says {meant}")
+    if not heirs:
+        question += "; nobody else could take them now: look at the name server"
+        return _ask(view, policy, "reverted", question, (*facts, "nobody can take readers"), None)
+    reason = "an operator says that our last plan holds, not the older one that the zone went back to"
+    move = _move(view, policy, source, heirs, Why.REASSERT, reason)
+    question += f"; send them to {move.target}?"
+    return _ask(view, policy, "reverted", question, (*facts, f"{move.target} would take them"), move)
+
+
+def _fail_back(view: View, policy: Policy, source: str, rules: Rules) -> Move | None:
+    """Return to a preferred mirror, if that is wanted without a person and it is fit for it."""
+    for mirror in preferred(policy, source):
+        if why_unfit(view, policy, mirror, (*rules.fitness, *rules.failback)) is None:
+            content = health_of(view, policy, mirror).content or ContentClass.BAD
+            well = health_of(view, policy, mirror).well_since or view.now
+            reason = f"{mirror} is preferred, caught up, and has been well for {lasting(view.now - well)}"
+            return _move(view, policy, source, (Candidate(mirror, content),), Why.FAILBACK, reason)
+    return None
+
+
+def preferred(policy: Policy, source: str) -> tuple[str, ...]:
+    """Return the mirrors that are preferred to the one that serves."""
+    return policy.order[: policy.order.index(source)] if source in policy.order else policy.order
+
+
+def _stay_put(view: View, policy: Policy, source: str, rules: Rules) -> Stay:
+    health = health_of(view, policy, source)
+    if health.verdict is Verdict.UNKNOWN:
+        if health.cause is not None and health.cause.kind is FaultKind.NETWORK:
+            return stay(view, policy, "no-network", f"{source} serves and is {health.cause.text}", alarm=True)
+        why = health.cause.text if health.cause else "it was not looked at often enough yet"
+        return stay(view, policy, "unjudged", f"{source} serves and is not judged now: {why}")
+    reason = f"{source} serves and is up"
+    if health.degraded:
+        reason += f", less {', '.join(health.degraded)}"
+    for mirror in preferred(policy, source):
+        reason += f"; {mirror} {why_unfit(view, policy, mirror, (*rules.fitness, *rules.failback))}"
+    return stay(view, policy, "well", reason)
+
+
+# -- carrying a decision out
 
 
 def passes(move: Move, fresh: Fresh) -> str | None:
-    """Say why the fresh look forbids this move, or None where it may go ahead."""
-    raise NotImplementedError
+    """Say why the fresh look at its target forbids a move, or None where it may go ahead."""
+    if fresh.mirror != move.target or fresh.service != move.service:
+        return f"the fresh look was at {fresh.mirror} for {fresh.service}"
+    if not fresh.ok or fresh.content is None:
+        faults = [f"{address}: {fault.text}" for address, fault in {**fresh.unjudged, **fresh.bad}.items()]
+        return f"the fresh look failed: {'; '.join(faults) or 'it has no address'}"
+    if move.why is Why.FAILBACK and fresh.content.rank > move.content.rank:
+        return f"it is {fresh.content.value} in the fresh look"
+    worse = fresh.content.rank > max(move.content.rank, ContentClass.SETTLING.rank)
+    better_left = any(c.content.rank < fresh.content.rank for c in move.fallbacks)
+    if worse and (better_left or fresh.content is ContentClass.STALE):
+        return f"it was {move.content.value} and is {fresh.content.value} in the fresh look"
+    return None
 
 
 def next_after(move: Move, failed: Mapping[str, str]) -> Move | Stay:
     """Return the same move to the next candidate that is not in `failed` (mirror -> why), or Stay if none is left."""
-    raise NotImplementedError
+    left = [candidate for candidate in move.fallbacks if candidate.mirror not in failed]
+    tried = "; ".join(f"{mirror}: {why}" for mirror, why in failed.items())
+    if not left:
+        reason = f"{move.reason}, but nobody passed a fresh look: {tried}"
+        return Stay(service=move.service, rule="fresh", reason=reason, facts=move.facts, alarm=True)
+    return replace(
+        move, target=left[0].mirror, content=left[0].content, fallbacks=tuple(left[1:]), facts=(*move.facts, tried)
+    )
 
 
-def planned_drain(view: View, policy: Policy) -> Move | Stay:
-    """Return the move that draining the serving mirror calls for, as an operator's order."""
-    raise NotImplementedError
+def planned_drain(view: View, policy: Policy, rules: Rules = RULES) -> Move | Stay:
+    """Return the move that draining the serving mirror calls for, as an operator's order (a hold does not stop it)."""
+    for standstill in rules.standstill:
+        if (still := standstill(view, policy)) is not None:
+            return still
+    assert view.serving is not None
+    if view.zone == "reverted":
+        return stay(
+            view, policy, "reverted", f"the zone went back to an older plan of ours{in_brackets(view.zone_text)}"
+        )
+    return _drain(replace(view, drained=view.drained | {view.serving}), policy, view.serving, rules)
+
+
+# -- building decisions
+
+
+def _move(view: View, policy: Policy, source: str, heirs: tuple[Candidate, ...], why: Why, reason: str) -> Move:
+    return Move(
+        service=policy.service,
+        source=source,
+        target=heirs[0].mirror,
+        content=heirs[0].content,
+        why=why,
+        reason=reason,
+        facts=facts_of(view, policy),
+        fallbacks=heirs[1:],
+    )
+
+
+def _ask(view: View, policy: Policy, rule: str, question: str, facts: tuple[str, ...], move: Move | None) -> Ask | Move:
+    """Ask, unless the same question, resting on the same facts, was answered with yes."""
+    id_ = sha256(json.dumps([policy.service, rule, *facts]).encode()).hexdigest()[:8]
+    if move is not None and id_ in view.acked:
+        return move
+    return Ask(
+        service=policy.service,
+        id=id_,
+        rule=rule,
+        question=question,
+        facts=facts,
+        move=move,
+        alarm=rule == "reverted",
+    )
+
+
+# -- what operators ask
+
+_BRAKES = {
+    FaultKind.TLS: "tls",
+    FaultKind.CLOCK: "tls",
+    FaultKind.CONTENT: "bad-content",
+    FaultKind.MARKER: "bad-content",
+    FaultKind.NETWORK: "no-network",
+}
+"""Every other fault of a target is `down`."""
+
+LIFTABLE = ("down", "stale", "bad-content", "tls", "foreign", "no-network")
+"""Brakes that `switch --override NAME` lifts; `open-plan`, `empty-answer` and `not-configured` never are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +299,12 @@ class Brake:
     """Why a switch by hand may not go ahead."""
 
     name: str
-    """`down`, `stale`, `bad-content`, `tls`, `foreign`, `no-network`; or `empty`, `unconfigured`, `pending`."""
     text: str
-    liftable: bool
-    """Whether `--override NAME` lifts it."""
+
+    @property
+    def liftable(self) -> bool:
+        """Whether `--override NAME` lifts it."""
+        return self.name in LIFTABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +325,105 @@ class Permission:
 
 
 def may_switch(
-    view: View, policy: Policy, target: str, fresh: Fresh | None, *, override: str | None = None, adopt: bool = False
+    view: View,
+    policy: Policy,
+    target: str,
+    fresh: Fresh | None,
+    *,
+    override: str | None = None,
+    adopt: bool = False,
+    rules: Rules = RULES,
 ) -> Permission:
-    """Tell whether an operator may move readers to `target`, of which `fresh` was just seen (None: it could not be looked at)."""
-    raise NotImplementedError
+    """Tell whether an operator may move readers to `target`.
+
+    `fresh` is what a look just found; None only to ask beforehand, by what is held true. `override` names the one
+    brake to lift; `adopt` takes the zone as it stands, whoever wrote it.
+    """
+    brakes = (
+        *_brakes_of_the_plan(view, policy, target, adopt=adopt),
+        *_brakes_of_the_target(view, policy, target, fresh, rules),
+    )
+    lifted = next((brake for brake in brakes if brake.name == override and brake.liftable), None)
+    return Permission(
+        brakes=tuple(brake for brake in brakes if brake is not lifted),
+        lifted=lifted,
+        remarks=tuple(_remarks(view, policy, target, fresh)),
+    )
+
+
+def _brakes_of_the_plan(view: View, policy: Policy, target: str, *, adopt: bool) -> list[Brake]:
+    found = []
+    if view.pending:
+        found.append(Brake("open-plan", f"a plan of ours for {policy.service} is open; it has to be settled first"))
+    if target not in policy.order:
+        found.append(Brake("not-configured", f"{target} is not in the order of {policy.service}"))
+    elif target in policy.addresses and not policy.addresses[target]:
+        found.append(Brake("empty-answer", f"{target} has no address: readers would get an empty answer"))
+    if view.zone in ("foreign", "reverted") and not adopt:
+        whose = "somebody else changed" if view.zone == "foreign" else "an older plan of ours stands in"
+        text = f"{whose} the zone of {policy.service}{in_brackets(view.zone_text)}; --adopt takes it as it is"
+        found.append(Brake("foreign", text))
+    return found
+
+
+def _brakes_of_the_target(view: View, policy: Policy, target: str, fresh: Fresh | None, rules: Rules) -> list[Brake]:
+    if fresh is None:
+        return _brakes_held_true(view, policy, target, rules)
+    if fresh.ok:
+        stale = fresh.content is ContentClass.STALE and not _stale_would_do(view, policy, target, rules)
+        return [_too_stale(target)] if stale else []
+    everything = {**fresh.bad, **fresh.unjudged}
+    if not everything:
+        return [Brake("empty-answer", f"{target} has no address: readers would get an empty answer")]
+    counted = {a: f for a, f in everything.items() if family(a) == 4} or everything
+    named = {_brake_of(fault): f"{target} at {address}: {fault.text}" for address, fault in reversed(counted.items())}
+    return [Brake(name, text) for name, text in named.items()]
+
+
+def _brakes_held_true(view: View, policy: Policy, target: str, rules: Rules) -> list[Brake]:
+    health = health_of(view, policy, target)
+    if health.verdict is Verdict.UP or health.cause is None:
+        return []
+    if health.cause.kind is FaultKind.STALE:
+        return [] if _stale_would_do(view, policy, target, rules) else [_too_stale(target)]
+    return [Brake(_brake_of(health.cause), f"{target} is {health.verdict.value}: {health.cause.text}")]
+
+
+def _brake_of(fault: Fault) -> str:
+    return _BRAKES.get(fault.kind, "down")
+
+
+def _too_stale(target: str) -> Brake:
+    return Brake("stale", f"{target} serves outdated content, and readers would be no better off")
+
+
+def _stale_would_do(view: View, policy: Policy, target: str, rules: Rules) -> bool:
+    """Whether the rules would themselves send readers to outdated content, for want of anything better."""
+    fit = candidates(view, policy, rules)
+    best = fit[0].content if fit else None
+    return best is ContentClass.STALE and any(c.mirror == target for c in fit)
+
+
+def _remarks(view: View, policy: Policy, target: str, fresh: Fresh | None) -> list[str]:
+    said = []
+    if view.held is not None:
+        said.append(f"{policy.service} is {view.held}; a switch by hand goes ahead all the same")
+    if target in view.drained:
+        said.append(f"{target} is drained")
+    if target in policy.markers:
+        said.append(f"the content of {target} is not published by mirrord: that it caught up cannot be proven")
+    if fresh is not None and fresh.content is ContentClass.BEHIND and fresh.snapshot is not None:
+        wanted = view.standing.wanted
+        newest = f", the newest is {wanted.serial}" if wanted else ""
+        said.append(f"{target} is behind: it serves snapshot {fresh.snapshot.serial}{newest}")
+    health = health_of(view, policy, target)
+    if fresh is not None and fresh.ok and health.verdict is Verdict.DOWN and fresh.content is not ContentClass.STALE:
+        said.append(f"{target} was just found well, but is judged down{cause_of(health)}")
+    if fresh is not None and fresh.ok and fresh.bad:
+        said.append(f"{', '.join(fresh.bad)} of {target} would be left out: {next(iter(fresh.bad.values())).text}")
+    if view.standing.clock is not None:
+        said.append(view.standing.clock)
+    return said
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +434,112 @@ class Protection:
     why: str
 
 
-def protected(view: View, policy: Policy) -> Protection:
+def protected(view: View, policy: Policy, rules: Rules = RULES) -> Protection:
     """Tell whether mirrord could help right now, and if not, why not."""
-    raise NotImplementedError
+    why = _cannot_act(view, policy, rules)
+    if why is not None:
+        return Protection(ok=False, why=why)
+    assert view.serving is not None
+    if health_of(view, policy, view.serving).verdict is Verdict.DOWN:
+        decision = decide(view, policy, rules)
+        return Protection(ok=isinstance(decision, Move), why=reason_of(decision))
+    decision = if_it_went_down(view, policy, rules)
+    if not isinstance(decision, Move):
+        return Protection(ok=False, why=f"readers would stay if {view.serving} went down: {reason_of(decision)}")
+    place = policy.places.get(view.serving)
+    heirs = (decision.target, *(c.mirror for c in decision.fallbacks))
+    if place and all(policy.places.get(mirror) == place for mirror in heirs):
+        return Protection(
+            ok=False, why=f"whoever could take the readers of {view.serving} stands where it does: {place}"
+        )
+    heir = f"{decision.target} ({decision.content.value})"
+    return Protection(ok=True, why=f"if {view.serving} went down, {heir} would take its readers")
 
 
-def explain(view: View, policy: Policy) -> list[str]:
+def _cannot_act(view: View, policy: Policy, rules: Rules) -> str | None:
+    """Say why mirrord could not do anything at all for this service now."""
+    if view.trouble is not None:
+        return view.trouble
+    if view.zone == "unread":
+        return f"the zone of {policy.service} cannot be read{in_brackets(view.zone_text)}"
+    if view.serving is None or view.zone in ("foreign", "reverted") or view.pending:
+        return reason_of(decide(view, policy, rules))
+    health = health_of(view, policy, view.serving)
+    if health.verdict is Verdict.UNKNOWN:
+        why = health.cause.text if health.cause else "was not looked at often enough yet"
+        return f"{view.serving} serves {policy.service}, and cannot be judged: {why}"
+    return None
+
+
+def if_it_went_down(view: View, policy: Policy, rules: Rules = RULES) -> Decision:
+    """Decide as if the serving mirror had just been judged down, and the dwell were over."""
+    assert view.serving is not None
+    down = Health(verdict=Verdict.DOWN, since=view.now, judged=True, failing=True)
+    standing = view.standing.supposing(view.serving, policy.service, down)
+    return decide(replace(view, standing=standing, last_move=None), policy, rules)
+
+
+def reason_of(decision: Decision) -> str:
+    """Return a decision's reason, or its question, as one sentence without a full stop."""
+    match decision:
+        case Stay():
+            return decision.reason
+        case Move():
+            return f"{decision.reason}: readers move from {decision.source} to {decision.target}"
+        case Ask():
+            return f"{decision.question} (`mirrord ack {decision.id}`)"
+
+
+def explain(view: View, policy: Policy, rules: Rules = RULES) -> list[str]:
     """Say why readers are where they are, and what would have to happen for them to move; plain sentences."""
-    raise NotImplementedError
+    where = f"{view.serving} serves {policy.service}" if view.serving else f"Nobody knows who serves {policy.service}"
+    decision = decide(view, policy, rules)
+    said = [
+        f"{where}{in_brackets(view.zone_text)}.",
+        *(f"{fact}." for fact in facts_of(view, policy)),
+    ]
+    verb = {Stay: "Readers stay", Move: "Readers move", Ask: "A person is asked"}[type(decision)]
+    said.append(f"{verb}: {reason_of(decision)}.")
+    said += _in_the_way(view, policy, decision)
+    if (
+        view.serving
+        and isinstance(decision, Stay)
+        and health_of(view, policy, view.serving).verdict is not Verdict.DOWN
+    ):
+        said += _what_would_move(view, policy, view.serving, rules)
+    return said
+
+
+def _in_the_way(view: View, policy: Policy, decision: Decision) -> list[str]:
+    """Say what else would stop an automatic move now, beyond what has decided."""
+    said = []
+    decided = decision.rule if isinstance(decision, Stay) else ""
+    if view.held is not None and decided != "held":
+        said.append(f"No automatic move: {policy.service} is {view.held}.")
+    if view.standing.clock is not None and decided != "clock":
+        said.append(f"No automatic move: {view.standing.clock}.")
+    if view.last_move is not None and view.last_move < policy.dwell and decided != "dwell":
+        left = lasting(policy.dwell - view.last_move)
+        said.append(f"No automatic move for {left}: readers were moved {lasting(view.last_move)} ago.")
+    if view.trouble is not None:
+        said.append(f"No move: {view.trouble}.")
+    return said
+
+
+def _what_would_move(view: View, policy: Policy, source: str, rules: Rules) -> list[str]:
+    said = []
+    after = if_it_went_down(view, policy, rules)
+    if isinstance(after, Move):
+        heirs = [f"{c.mirror} ({c.content.value})" for c in after.fallbacks]
+        then = f", then {', '.join(heirs)}" if heirs else ""
+        said.append(
+            f"If {source} is judged down, readers move to {after.target} ({after.content.value}){then},"
+            " once a fresh look found it well."
+        )
+    elif isinstance(after, Stay):
+        said.append(f"If {source} is judged down, readers stay all the same: {after.reason}.")
+    for mirror in preferred(policy, source):
+        why = why_unfit(view, policy, mirror, (*rules.fitness, *rules.failback))
+        if why is not None:
+            said.append(f"Readers do not return to {mirror} yet: it {why}.")
+    return said

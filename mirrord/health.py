@@ -236,6 +236,10 @@ class Standing:
         """Return what is held true of a mirror for a service; unknown if it was never looked at."""
         return self.healths.get((mirror, service), UNKNOWN)
 
+    def supposing(self, mirror: str, service: str, health: Health) -> Self:
+        """Return the standing as it would be if one mirror were as given: to tell what would follow."""
+        return replace(self, healths={**self.healths, (mirror, service): health})
+
     def suspects(self, mirror: str, service: str) -> frozenset[bytes]:
         """Return the files that the next look has to ask for again, at every address."""
         return frozenset(self.health(mirror, service).suspects)

@@ -1,0 +1,399 @@
+"""Which rules stand between readers and a mistake?
+
+What a decision about one service may rest on is a `View`, what it may be is a `Decision`, and between them
+stand small functions in a table, `RULES`: what forbids any decision at all, who is fit to take readers, who is
+tried first, when readers return, and what stops mirrord from moving by itself. Each can be taken out, to
+see what it is for. `mirrord.decide` asks them. Pure, as all that decides.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Literal
+
+from mirrord.health import ContentClass, FaultKind, Health, Standing, Verdict, lasting
+
+Zone = Literal["new", "ours", "reverted", "foreign", "unread"]
+"""How the zone stands to the journal (`mirrord.switches` compares; `unread`: no server answered)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An operator's order to leave a service as it is, still in force."""
+
+    reason: str
+    by: str
+    until: float | None = None
+    """Wall clock; None is until somebody ends it."""
+
+    def __str__(self) -> str:
+        """Say it: `held by anna until 2026-11-21 22:00 UTC: moving house`."""
+        until = f" until {datetime.fromtimestamp(self.until, UTC):%Y-%m-%d %H:%M} UTC" if self.until else ""
+        return f"held by {self.by}{until}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How one service wants to be served; durations in seconds."""
+
+    service: str
+    order: tuple[str, ...]
+    """Mirrors that may serve it, best first."""
+    failback: Literal["manual", "auto"] = "manual"
+    settle: float = 3600.0
+    """How long a preferred mirror must have been well before readers return to it by themselves."""
+    dwell: float = 120.0
+    """The least time between two automatic moves."""
+    markers: frozenset[str] = frozenset()
+    """Mirrors whose content is not ours (`content = "markers"`)."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Mirror -> place."""
+    addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Mirror -> its configured addresses."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """Everything that a decision about one service may rest on."""
+
+    now: float
+    standing: Standing
+    serving: str | None
+    """The mirror whose addresses readers are given now; None where that is nobody of ours or unknown."""
+    zone: Zone = "ours"
+    zone_text: str = ""
+    """The zone's state in words, for people."""
+    meant: str | None = None
+    """Where our own last plan sent readers, by the journal; differs from `serving` where the zone went back."""
+    held: Held | None = None
+    drained: frozenset[str] = frozenset()
+    last_move: float | None = None
+    """Seconds since this service's last automatic move; None if there never was one."""
+    pending: bool = False
+    """A plan of ours is open: nobody knows yet whether it was carried out."""
+    acked: frozenset[str] = frozenset()
+    """Ids of questions that an operator has answered with yes."""
+    trouble: str | None = None
+    """Why the switch could not be worked now, where that is known: no credentials, say."""
+
+
+class Why(Enum):
+    """What a move is for."""
+
+    FAILOVER = "failover"
+    FAILBACK = "failback"
+    DRAIN = "drain"
+    REASSERT = "reassert"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A mirror that could serve, and the class of what it serves."""
+
+    mirror: str
+    content: ContentClass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stay:
+    """Leave readers where they are."""
+
+    service: str
+    rule: str
+    """The name of what decided, for machines: `well`, `held`, `dwell`..."""
+    reason: str
+    facts: tuple[str, ...] = ()
+    alarm: bool = False
+    """Somebody should look at this now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """Send readers from `source` to `target`, once a fresh, full look at `target` was passed (`passes`)."""
+
+    service: str
+    source: str
+    target: str
+    content: ContentClass
+    """The class of what the target serves."""
+    why: Why
+    reason: str
+    facts: tuple[str, ...] = ()
+    fallbacks: tuple[Candidate, ...] = ()
+    """Who comes next if the fresh look fails (`next_after`)."""
+
+    @property
+    def automatic(self) -> bool:
+        """Whether mirrord moves by itself (counts for the dwell), not because a person said so."""
+        return self.why in (Why.FAILOVER, Why.FAILBACK)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """Leave readers where they are and ask a person; `ack ID` answers yes."""
+
+    service: str
+    id: str
+    """Made from the service, the rule and the facts: it lapses when they change."""
+    rule: str
+    question: str
+    facts: tuple[str, ...]
+    move: Move | None
+    """What a yes carries out; None where nobody could take readers now."""
+    alarm: bool = False
+
+
+Decision = Stay | Move | Ask
+
+
+Rule = Callable[[View, Policy], Stay | None]
+"""Says why nothing at all is decided, or None."""
+
+
+Fitness = Callable[[View, Policy, str], str | None]
+"""Says why a mirror may not take readers, in words that follow its name, or None."""
+
+
+Guard = Callable[[View, Policy, Move], Stay | None]
+"""Says why mirrord does not make this move by itself, or None."""
+
+
+Rank = Callable[[View, Policy, str], tuple[int, ...]]
+"""The lowest is tried first."""
+
+
+def health_of(view: View, policy: Policy, mirror: str) -> Health:
+    """Return what is held true of a mirror for this service."""
+    return view.standing.health(mirror, policy.service)
+
+
+# -- what forbids any decision
+
+
+def plan_is_open(view: View, policy: Policy) -> Stay | None:
+    """An open plan may still be applied, later: nothing else of the service starts before it is known."""
+    if not view.pending:
+        return None
+    reason = f"a plan of ours for {policy.service} is open: whether it was carried out is not known yet"
+    return stay(view, policy, "open-plan", reason, alarm=True)
+
+
+def zone_is_foreign(view: View, policy: Policy) -> Stay | None:
+    """Somebody else changed the zone: they may have had their reasons."""
+    if view.zone != "foreign":
+        return None
+    reason = (
+        f"somebody else changed the zone of {policy.service}{in_brackets(view.zone_text)};"
+        f" `mirrord switch {policy.service} [MIRROR] --adopt` takes it as it is and may move readers in one step"
+    )
+    return stay(view, policy, "foreign", reason, alarm=True)
+
+
+def nobody_serves(view: View, policy: Policy) -> Stay | None:
+    """Where readers are sent is not known: whether they are well served cannot be known either."""
+    if view.serving is not None:
+        return None
+    reason = f"nobody knows which mirror serves {policy.service}{in_brackets(view.zone_text)}"
+    return stay(view, policy, "nobody", reason, alarm=True)
+
+
+# -- who is fit to take readers
+
+
+def not_drained(view: View, policy: Policy, mirror: str) -> str | None:
+    """An operator took it out of consideration."""
+    del policy
+    return "is drained" if mirror in view.drained else None
+
+
+def not_down(view: View, policy: Policy, mirror: str) -> str | None:
+    """It is up, or down for nothing worse than staleness."""
+    health = health_of(view, policy, mirror)
+    if health.verdict is Verdict.UNKNOWN:
+        return f"is not judged{cause_of(health)}" if health.cause else "was not looked at often enough yet"
+    if health.verdict is Verdict.DOWN and not _only_stale(health):
+        return f"is down{cause_of(health)}"
+    return None
+
+
+def judged_in_this_round(view: View, policy: Policy, mirror: str) -> str | None:
+    """What is compared was seen in one and the same round."""
+    return None if health_of(view, policy, mirror).judged else "was not judged in the latest round"
+
+
+def shows_its_class(view: View, policy: Policy, mirror: str) -> str | None:
+    """What it serves is known, and not bad."""
+    content = health_of(view, policy, mirror).content
+    return "does not show what it serves" if content in (None, ContentClass.BAD) else None
+
+
+def stale_only_for_worse(view: View, policy: Policy, mirror: str) -> str | None:
+    """Pages of yesterday are better than none, but not better than other pages of yesterday."""
+    if health_of(view, policy, mirror).content is not ContentClass.STALE or view.serving is None:
+        return None
+    serving = health_of(view, policy, view.serving)
+    if serving.verdict is Verdict.DOWN and not _only_stale(serving):
+        return None
+    return "serves outdated content, which is better than nothing only"
+
+
+def _only_stale(health: Health) -> bool:
+    return health.cause is not None and health.cause.kind is FaultKind.STALE
+
+
+def by_class_then_order(view: View, policy: Policy, mirror: str) -> tuple[int, ...]:
+    """Current, settling, behind, unverified, stale; then as configured; among stale ones the newest."""
+    health = health_of(view, policy, mirror)
+    content = health.content or ContentClass.BAD
+    serial = health.snapshot.serial if health.snapshot and content is ContentClass.STALE else 0
+    return (content.rank, -serial, policy.order.index(mirror))
+
+
+# -- when readers return to a preferred mirror by themselves
+
+
+def returning_is_automatic(view: View, policy: Policy, mirror: str) -> str | None:
+    """By hand unless configured otherwise."""
+    del view
+    hand = f"`mirrord switch {policy.service} {mirror}`"
+    return f"gets its readers back by hand: {hand}" if policy.failback == "manual" else None
+
+
+def catch_up_can_be_proven(view: View, policy: Policy, mirror: str) -> str | None:
+    """Whether a mirror whose content is not ours has caught up is for a person to see."""
+    del view
+    hand = f"`mirrord switch {policy.service} {mirror}`"
+    return f"cannot prove that it caught up, so by hand: {hand}" if mirror in policy.markers else None
+
+
+def caught_up(view: View, policy: Policy, mirror: str) -> str | None:
+    """It serves the wanted snapshot, where it is for us to publish there."""
+    current = health_of(view, policy, mirror).content is ContentClass.CURRENT
+    return None if current or mirror in policy.markers else "has not caught up with the wanted snapshot"
+
+
+def stayed_well(view: View, policy: Policy, mirror: str) -> str | None:
+    """Every look at it was good for `settle`."""
+    since = health_of(view, policy, mirror).well_since
+    well = 0.0 if since is None else view.now - since
+    if since is not None and well >= policy.settle:
+        return None
+    return f"has been well for {lasting(well)} of the {lasting(policy.settle)} that it must settle"
+
+
+# -- what stops mirrord from moving by itself
+
+
+def our_clock_is_right(view: View, policy: Policy, move: Move) -> Stay | None:
+    """With a wrong clock certificates cannot be judged, and updates are refused."""
+    clock = view.standing.clock
+    if clock is None:
+        return None
+    reason = f"{move.reason}, but {clock}: until it is set right nothing moves by itself"
+    return stay(view, policy, "clock", reason, alarm=True)
+
+
+def judged_completely(view: View, policy: Policy, move: Move) -> Stay | None:
+    """The latest round looked at every address of the serving mirror, and saw nothing good."""
+    health = health_of(view, policy, move.source)
+    if move.why is not Why.FAILOVER or health.failing:
+        return None
+    if health.judged:
+        return stay(view, policy, "recovering", f"{move.source} is down, but the latest look at it was good")
+    reason = f"{move.source} is down, but the latest round did not judge it completely"
+    return stay(view, policy, "incomplete", reason)
+
+
+def not_held(view: View, policy: Policy, move: Move) -> Stay | None:
+    """A hold stops automatic moves, not judgement."""
+    if view.held is None:
+        return None
+    reason = f"{move.reason}, but {policy.service} is {view.held}; `mirrord unhold {policy.service}` ends it"
+    return stay(view, policy, "held", reason, alarm=True)
+
+
+def dwelt_long_enough(view: View, policy: Policy, move: Move) -> Stay | None:
+    """Moving twice in a row is worse than one slow mirror."""
+    if view.last_move is None or view.last_move >= policy.dwell:
+        return None
+    left = policy.dwell - view.last_move
+    reason = f"{move.reason}, but readers were moved {lasting(view.last_move)} ago: not again for {lasting(left)}"
+    return stay(view, policy, "dwell", reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """All rules, in the order in which they are asked."""
+
+    standstill: tuple[Rule, ...] = (plan_is_open, zone_is_foreign, nobody_serves)
+    fitness: tuple[Fitness, ...] = (
+        not_drained,
+        not_down,
+        judged_in_this_round,
+        shows_its_class,
+        stale_only_for_worse,
+    )
+    failback: tuple[Fitness, ...] = (
+        returning_is_automatic,
+        catch_up_can_be_proven,
+        caught_up,
+        stayed_well,
+    )
+    guards: tuple[Guard, ...] = (our_clock_is_right, judged_completely, not_held, dwelt_long_enough)
+    rank: Rank = by_class_then_order
+
+    def without(self, rule: object) -> "Rules":
+        """Return the rules less one: what goes wrong without it shows what it is for. Raises ValueError."""
+        if rule not in (*self.standstill, *self.fitness, *self.failback, *self.guards):
+            raise ValueError(f"there is no such rule: {rule}")
+        return Rules(
+            standstill=tuple(r for r in self.standstill if r is not rule),
+            fitness=tuple(r for r in self.fitness if r is not rule),
+            failback=tuple(r for r in self.failback if r is not rule),
+            guards=tuple(r for r in self.guards if r is not rule),
+            rank=self.rank,
+        )
+
+
+RULES = Rules()
+
+
+# -- building decisions
+
+
+def stay(view: View, policy: Policy, rule: str, reason: str, *, alarm: bool = False) -> Stay:
+    """Leave readers where they are, with the facts of the moment."""
+    return Stay(service=policy.service, rule=rule, reason=reason, facts=facts_of(view, policy), alarm=alarm)
+
+
+def facts_of(view: View, policy: Policy) -> tuple[str, ...]:
+    """Return what a decision rests on: a sentence on each mirror, in the service's order."""
+    mirrors = dict.fromkeys((*policy.order, *([view.serving] if view.serving else [])))
+    return tuple(_describe(view, policy, mirror) for mirror in mirrors)
+
+
+def _describe(view: View, policy: Policy, mirror: str) -> str:
+    health = health_of(view, policy, mirror)
+    said = f"{mirror}{' (serves)' if mirror == view.serving else ''}: {health.verdict.value}"
+    if health.verdict is not Verdict.UNKNOWN:
+        said += f" for {lasting(view.now - health.since)}"
+    if health.content is not None:
+        said += f", {health.content.value}"
+    if health.snapshot is not None:
+        said += f", snapshot {health.snapshot.serial}"
+    if mirror in view.drained:
+        said += ", drained"
+    if health.degraded:
+        said += f", degraded ({'; '.join(f'{a}: {fault.text}' for a, fault in health.degraded.items())})"
+    return said + cause_of(health)
+
+
+def in_brackets(text: str) -> str:
+    """Return a text as an aside, or nothing."""
+    return f" ({text})" if text else ""
+
+
+def cause_of(health: Health) -> str:
+    """Return why a mirror is not up, to follow that sentence, or nothing."""
+    return f": {health.cause.text}" if health.cause else ""
