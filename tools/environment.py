@@ -13,17 +13,20 @@ the environment is made without pip, and pip is run from a wheel: the one that c
 
 The folder's name carries a digest of all that it is made from (the lock, the interpreter, the place), so another
 lock means another folder. It is built under another name and renamed when whole: killed at any instant, nothing
-half-built is ever taken for an environment. Two at once: the second waits and finds it.
+half-built is ever taken for an environment. Two at once: the second waits and finds it. The programs that we run hold
+the lock too and die with us, so that nobody still writes where the next one builds.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -140,6 +143,7 @@ def base_python() -> str:
 def alone(lock: Path) -> Iterator[None]:
     """Hold the lock file; wait for whoever holds it."""
     with lock.open("w") as held:
+        os.set_inheritable(held.fileno(), True)  # noqa: FBT003 - its only form
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -152,6 +156,17 @@ def build(kind: str, root: Path, final: Path) -> None:
     """Build the environment under another name, and rename it to `final` when it is whole."""
     say(f"building the {kind} environment from {LOCKS[kind]}: once, for about a minute")
     part = final.with_name(final.name + ".part")
+    try:
+        fill(kind, root, part)
+        settle(part, final)
+        part.rename(final)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def fill(kind: str, root: Path, part: Path) -> None:
+    """Make an environment at `part` and install into it."""
     venv.EnvBuilder(with_pip=False, symlinks=True).create(part)
     python = part / "bin" / "python"
     with tempfile.TemporaryDirectory(prefix="mirrord-pip-") as scratch:
@@ -160,8 +175,6 @@ def build(kind: str, root: Path, final: Path) -> None:
         run([*install, "--require-hashes", "--requirement", str(root / LOCKS[kind])], "pip")
         if kind == "dev":
             run([*install, "--no-build-isolation", "--no-deps", "--no-index", "--editable", str(root)], "pip")
-    settle(part, final)
-    part.rename(final)
 
 
 def find_pip(python: Path, scratch: Path) -> list[str]:
@@ -238,6 +251,8 @@ def run(command: list[str], who: str, otherwise: str = "", folder: Path | None =
         text=True,
         errors="replace",
         check=False,
+        close_fds=False,  # they hold our lock as long as they live
+        preexec_fn=die_with_us,
     )
     if done.returncode == 0:
         return
@@ -246,6 +261,14 @@ def run(command: list[str], who: str, otherwise: str = "", folder: Path | None =
         raise Sorry(f"no network: {who} cannot reach the packages that mirrord needs; connect and run make again")
     faults = [line for line in said if line.upper().startswith(("ERROR", "E:"))] or said or ["no reason given"]
     raise Sorry(f"{who} failed: {faults[-1]}" + (f"; {otherwise}" if otherwise else ""))
+
+
+def die_with_us() -> None:
+    """Have the kernel end this process when the one that started it ends, prctl(2)."""
+    with contextlib.suppress(ImportError, OSError, AttributeError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def output(command: list[str]) -> str:
