@@ -53,6 +53,8 @@ def is_there(path: Path) -> bool:
 class Client:
     """The daemon, as seen by a verb."""
 
+    alone = False
+
     def __init__(self, path: Path, patience: float = CONNECT) -> None:
         """Name the socket; nothing is connected yet. `patience`: seconds until the daemon must say hello."""
         self.path = path

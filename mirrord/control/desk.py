@@ -1,0 +1,445 @@
+"""What does each verb do?
+
+One method a verb, the same whether a daemon runs (its server calls the desk) or not (the command line
+does). Arguments and results are plain JSON values. The desk orders work and words the answers; what is
+judged and decided is said in `mirrord.health` and `mirrord.decide`, and whatever changes is asked of the
+thread that owns it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from mirrord.control import moving, showing, syncing
+from mirrord.control.looking import Looker
+from mirrord.control.mind import Mind
+from mirrord.control.server import Talk
+from mirrord.control.syncing import Publishing
+from mirrord.control.works import Works
+from mirrord.decide import Policy, View, may_switch, planned_drain
+from mirrord.errors import BadUsage, Braked, MirrordError
+from mirrord.health import Round, Standing
+from mirrord.hosts import Progress
+from mirrord.journal import PUBLISHING, Event
+from mirrord.manifest import SnapshotId, stamp
+from mirrord.publish import Published
+from mirrord.snapshot.store import Taken
+
+T = TypeVar("T")
+Ask = Callable[[Callable[[], Any]], Any]
+"""Runs a question in the thread that owns the mind, and returns the answer."""
+
+HISTORY = 50
+"""Events that `history` shows unless it is asked for more."""
+
+
+def inline(question: Callable[[], T]) -> T:
+    """Answer at once: without a daemon, the caller owns everything."""
+    return question()
+
+
+class Desk:
+    """The verbs of one controller."""
+
+    def __init__(
+        self,
+        works: Works,
+        mind: Mind,
+        looker: Looker,
+        publishing: Publishing,
+        *,
+        ask: Ask = inline,
+        daemon: bool = False,
+    ) -> None:
+        """`daemon`: somebody looks all the time, so verdicts are known; otherwise one look has to do."""
+        self.works = works
+        self.mind = mind
+        self.looker = looker
+        self.publishing = publishing
+        self._ask = ask
+        self._daemon = daemon
+        self._since = time.time()
+
+    def call(self, verb: str, arguments: Mapping[str, Any], talk: Talk, who: str) -> dict[str, Any]:
+        """Do one verb on behalf of `who`. Raises MirrordError."""
+        act = _VERBS.get(verb)
+        if act is None:
+            raise BadUsage(f"{verb}: there is no such verb here; the daemon may be of another version than the command")
+        return act(self, dict(arguments), talk, who)
+
+    # -- content goes out
+
+    def sync(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:
+        """Take a snapshot if the source changed, publish it to all mirrors or some; a person does it."""
+        mirrors = self._publishable(asked.get("mirrors") or [])
+        allow = bool(asked.get("allow_deletions"))
+        if asked.get("dry_run"):
+            return self._rehearse(mirrors, allow, talk)
+        self._end_automatic_stop(who)
+        taken = syncing.take(self.works, by_hand=True, allow_deletions=allow, seen=_seen(talk))
+        self._say_taken(taken, talk, who)
+        return self._publish(mirrors, taken, allow, talk)
+
+    def snapshot(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:
+        """Take a snapshot only."""
+        allow = bool(asked.get("allow_deletions"))
+        before = self.works.store.newest()
+        if asked.get("dry_run"):
+            scanned = syncing.scan(self.works, allow_deletions=allow, seen=_seen(talk))
+            return {"snapshot": None, "change": showing.change(scanned.difference), "warnings": list(scanned.warnings)}
+        taken = syncing.take(self.works, by_hand=True, allow_deletions=allow, seen=_seen(talk))
+        self._say_taken(taken, talk, who)
+        return {
+            "snapshot": showing.snapshot(taken.snapshot, changed=taken.changed),
+            "change": showing.change(syncing.change_since(self.works, before, taken.snapshot.id)),
+            "warnings": list(taken.warnings),
+        }
+
+    def snapshots(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
+        """List what the store has, oldest first."""
+        served: dict[str, list[str]] = {}
+        for name, last in self.works.journal.last_seen().items():
+            served.setdefault(last.id, []).append(name)
+        pinned = self.works.store.pinned()
+        return {
+            "snapshots": [
+                {
+                    **showing.snapshot(snapshot, changed=False),
+                    "pinned": snapshot.id in pinned,
+                    "served_by": sorted(served.get(snapshot.id, [])),
+                }
+                for snapshot in self.works.store.snapshots()
+            ]
+        }
+
+    def rollback(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:
+        """Publish an earlier content as a new snapshot, and hold automatic ones until a person syncs."""
+        mirrors = self._publishable(asked.get("mirrors") or [])
+        allow = bool(asked.get("allow_deletions"))
+        to = self._snapshot_named(str(asked.get("snapshot", "")))
+        if asked.get("dry_run"):
+            rows = syncing.rehearse(self.works, mirrors, self.works.store.manifest(to), None, allow_deletions=allow)
+            return {"snapshot": None, "mirrors": rows, "dry_run": True, "warnings": [], "restores": to, "held": None}
+        held = self.works.journal.hold(
+            PUBLISHING, f"rolled back to the content of {to}; `mirrord sync` publishes the source again", who
+        )
+        taken = syncing.rollback(self.works, to, allow_deletions=allow)
+        self._note("rollback", f"{to} is published again as {taken.snapshot.id}", who)
+        result = self._publish(mirrors, taken, allow, talk)
+        return {**result, "restores": to, "held": showing.hold(held)}
+
+    def _publish(self, mirrors: list[str], taken: Taken, allow: bool, talk: Talk) -> dict[str, Any]:  # noqa: FBT001
+        signed = self.works.store.load(taken.snapshot.id)
+        seen = _seen(talk)
+        runs: dict[str, Future[Published] | MirrordError] = {}
+        for name in mirrors:
+            try:
+                runs[name] = self.publishing.start(name, signed, seen=seen, allow_deletions=allow)
+            except MirrordError as e:
+                runs[name] = e
+        rows = []
+        for name, run in runs.items():
+            published = run.result() if isinstance(run, Future) else Published.failure(name, signed, run, 0.0)
+            rows.append(syncing.row(published))
+            talk({"event": "mirror", "mirror": rows[-1]})
+        syncing.tidy(self.works)
+        return {
+            "snapshot": showing.snapshot(taken.snapshot, changed=taken.changed),
+            "mirrors": rows,
+            "dry_run": False,
+            "warnings": list(taken.warnings),
+        }
+
+    def _rehearse(self, mirrors: list[str], allow: bool, talk: Talk) -> dict[str, Any]:  # noqa: FBT001
+        scanned = syncing.scan(self.works, allow_deletions=allow, seen=_seen(talk))
+        current = self.works.store.newest()
+        changed = bool(scanned.difference) or current is None
+        same = None if changed or current is None else current
+        rows = syncing.rehearse(self.works, mirrors, scanned.manifest, same, allow_deletions=allow)
+        card = self.works.store.load(current).snapshot if same is not None and current is not None else None
+        return {
+            "snapshot": {
+                "id": card.id if card else None,
+                "serial": card.serial if card else None,
+                "created": stamp(card.created) if card else None,
+                "files": len(scanned.manifest.entries),
+                "bytes": scanned.manifest.size,
+                "changed": changed,
+                "previous": current,
+                "restores": None,
+            },
+            "change": showing.change(scanned.difference),
+            "mirrors": rows,
+            "dry_run": True,
+            "warnings": list(scanned.warnings),
+        }
+
+    def _publishable(self, names: list[str]) -> list[str]:
+        """Return the mirrors meant, all that we publish to where none is named; raises BadUsage."""
+        known = [mirror.name for mirror in self.works.settings.published()]
+        for name in names:
+            if self.works.settings.mirror(name).sftp is None:
+                raise BadUsage(f"{name}: mirrord does not publish there: it has no [mirror.sftp]")
+        if not known:
+            raise BadUsage(f"{self.works.settings.file}: there is no mirror with [mirror.sftp] to publish to")
+        return [name for name in known if not names or name in names]
+
+    def _snapshot_named(self, text: str) -> SnapshotId:
+        """Find a snapshot by id, by the beginning of an id, or by serial; raises BadUsage."""
+        found = [s.id for s in self.works.store.snapshots() if text in (s.id, str(s.serial))]
+        found = found or [s.id for s in self.works.store.snapshots() if text and s.id.startswith(text)]
+        if len(found) != 1:
+            why = "there is no such snapshot" if not found else f"{len(found)} snapshots begin so"
+            raise BadUsage(f"{text}: {why}; `mirrord snapshots` lists them")
+        return found[0]
+
+    def _say_taken(self, taken: Taken, talk: Talk, who: str) -> None:
+        for warning in taken.warnings:
+            talk({"event": "warn", "text": warning})
+        if taken.changed:
+            self._note("snapshot", f"took {taken.snapshot.id}, serial {taken.snapshot.serial}", who)
+
+    def _end_automatic_stop(self, who: str) -> None:
+        """A person's sync is the way out of a rollback and of a stop that an older state brought about."""
+        held = self.works.journal.held(PUBLISHING)
+        if held is not None and held.reason.startswith("rolled back"):
+            self.works.journal.unhold(PUBLISHING, who)
+        self._ask(self.mind.publish_again)
+
+    # -- attention comes back
+
+    def check(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
+        """Look now, and judge."""
+        names = [self.works.settings.mirror(name).name for name in asked.get("mirrors") or []]
+        standing, seen = self._look(names)
+        wanted = [mirror for mirror in self.works.settings.mirrors if not names or mirror.name in names]
+        return showing.check(wanted, standing, seen, self._alone_rules() if not self._daemon else None)
+
+    def _look(self, names: list[str]) -> tuple[Standing, Round]:
+        """Look now; with a daemon, what it holds true counts, alone this one look does."""
+        before: Standing = self._ask(lambda: self.mind.standing)
+        seen = self.looker.round(before, names)
+        if self._daemon:
+            return before, seen
+        return before.after(seen, self._alone_rules(), published=self.looker.published()), seen
+
+    def _alone_rules(self) -> Any:
+        return replace(self.works.settings.thresholds(), fall=1, rise=1)
+
+    def explain(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
+        """Say what would be decided now, and why."""
+        services = self._services(asked.get("service"))
+        if not self._daemon:
+            self._one_look(services)
+        return {"services": [self._ask(lambda s=service: self._explained(s)) for service in services]}
+
+    def _explained(self, service: str) -> dict[str, Any]:
+        now = time.monotonic()
+        return showing.explained(self.mind, service, self.mind.view(service, now=now), self.mind.policy(service))
+
+    def _one_look(self, services: list[str]) -> None:
+        """Without a daemon, look once at everything and read the zones: it has to do."""
+        seen = self.looker.round(self.mind.standing)
+        self.mind.saw(seen, self._alone_rules(), self.looker.published())
+        for service in services:
+            attended = moving.attend(self.works, service, None, self.mind.policy(service), change_nothing=True)
+            self.mind.read(service, attended.reading)
+
+    def status(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
+        """Say how everything is, from what is known; looks at nothing."""
+        shown: dict[str, Any] = self._ask(
+            lambda: showing.status(self.works, self.mind, running=self._daemon, since=self._since)
+        )
+        return shown
+
+    # -- traffic moves
+
+    def switch(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:
+        """Move readers by hand: show it (dry_run), or carry out exactly what was shown."""
+        settings = self.works.settings
+        service = settings.service(str(asked.get("service", ""))).name
+        adopt, override = bool(asked.get("adopt")), asked.get("override")
+        target = asked.get("mirror")
+        if target is None and not adopt:
+            raise BadUsage(f"{service}: where to? `mirrord switch {service} MIRROR`")
+        policy = self.mind.policy(service)
+        if target is not None and target not in policy.order:
+            settings.mirror(target)
+            raise BadUsage(f"{target} does not serve {service}; its order is: {', '.join(policy.order)}")
+        if not self._daemon:
+            talk({"event": "say", "text": "no daemon runs here: looking once at everything"})
+            self._one_look([service])
+        attended = moving.attend(self.works, service, None, policy, change_nothing=bool(asked.get("dry_run")))
+        if attended.reading.comparison is None:
+            raise MirrordError(f"{service}: reading the zone: {attended.reading.text}; nothing was changed")
+        self._ask(lambda: self.mind.read(service, attended.reading))
+        view: View = self._ask(lambda: self.mind.view(service, now=time.monotonic()))
+        target = target or view.serving
+        if target is None:
+            raise BadUsage(f"{service}: what stands in the zone is no mirror's; `mirrord switch {service} MIRROR --adopt`")
+        fresh = self.looker.fresh(view.standing, target, service)
+        permission = may_switch(view, policy, target, fresh, override=override, adopt=adopt)
+        plan = moving.plan(self.works, service, target, attended.reading, policy, fresh, adopt=adopt, given=asked.get("plan"))
+        if asked.get("dry_run"):
+            return showing.planned(service, target, view, attended.reading, plan, permission)
+        if permission.brakes:
+            brake = permission.brakes[0]
+            way = f"; `--override {brake.name}` lifts this brake" if brake.liftable else ""
+            raise Braked(f"{service}: moving to {target}: {brake.text}{way}", brake.name)
+        return self._carry_out(service, target, plan, view, permission, policy, who)
+
+    def _carry_out(
+        self, service: str, target: str, plan: Any, view: View, permission: Any, policy: Policy, who: str
+    ) -> dict[str, Any]:
+        if permission.lifted is not None:
+            self._note("override", f"{service}: the brake {permission.lifted.name} was lifted: {permission.lifted.text}", who)
+        if plan is None:
+            return showing.unmoved(service, target, view)
+        moved = moving.commit(self.works, plan, policy, source=view.serving)
+        self._note("switch", f"{service}: {view.serving or 'nobody of ours'} -> {target}: {moved.result.text}", who)
+        self._ask(lambda: self.mind.take_in(service, moved, by_hand=True))
+        return showing.moved(service, target, view, moved.result, permission)
+
+    def drain(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
+        """Take a mirror out of consideration, and say which services it serves now."""
+        mirror = self.works.settings.mirror(str(asked.get("mirror", ""))).name
+        if not asked.get("dry_run"):
+            self.works.journal.drain(mirror, str(asked.get("reason") or "no reason given"), who)
+            self._note("drain", f"{mirror} is drained: {asked.get('reason') or 'no reason given'}", who)
+        return {"mirror": mirror, "drained": True, "serves": self._ask(lambda: self._served_by(mirror))}
+
+    def _served_by(self, mirror: str) -> list[dict[str, Any]]:
+        serves = []
+        for service in self.mind.affairs:
+            view = self.mind.view(service, now=time.monotonic())
+            if view.serving == mirror:
+                drained = replace(view, drained=view.drained | {mirror})
+                serves.append(showing.next_of(service, planned_drain(drained, self.mind.policy(service))))
+        return serves
+
+    def undrain(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
+        """Take a mirror back into consideration."""
+        mirror = self.works.settings.mirror(str(asked.get("mirror", ""))).name
+        changed = self.works.journal.undrain(mirror, who)
+        if changed:
+            self._note("drain", f"{mirror} is no longer drained", who)
+        return {"mirror": mirror, "drained": False, "changed": changed}
+
+    # -- orders
+
+    def hold(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
+        """Stop automatic acts."""
+        reason, seconds = str(asked.get("reason") or "no reason given"), asked.get("seconds")
+        holds = [self.works.journal.hold(what, reason, who, seconds) for what in self._holdable(asked.get("what"))]
+        for held in holds:
+            self._note("hold", f"{held.what} is held: {reason}", who)
+        return {"holds": [showing.hold(held) for held in holds]}
+
+    def unhold(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
+        """Resume automatic acts."""
+        ended = []
+        for what in self._holdable(asked.get("what")):
+            held = self.works.journal.held(what)
+            if held is not None and self.works.journal.unhold(what, who):
+                ended.append(showing.hold(held))
+                self._note("hold", f"{what} is no longer held", who)
+        return {"ended": ended}
+
+    def _holdable(self, what: str | None) -> list[str]:
+        if what is None:
+            return [PUBLISHING, *self.mind.affairs]
+        return [what if what == PUBLISHING else self.works.settings.service(what).name]
+
+    def ack(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
+        """Answer a question of mirrord's."""
+        wanted, answer = str(asked.get("id", "")), str(asked.get("answer", "yes"))
+        question = self.works.journal.asked(wanted)
+        if question is None or question.answered_by is not None:
+            open_ones = ", ".join(f"{q.id} ({q.about})" for q in self.works.journal.asks()) or "none is open"
+            raise BadUsage(f"{wanted}: there is no such open question; {open_ones}")
+        if answer == "yes":
+            self.works.journal.ack(wanted, who)
+            text = "it is carried out with the next look" if self._daemon else "a running daemon carries it out"
+        else:
+            self.works.journal.lapse(wanted)
+            text = "nothing is done; it is asked again if the facts change"
+        self._note("ack", f"{question.question}: {answer}", who)
+        return {"id": wanted, "question": question.question, "answer": answer, "text": text}
+
+    def history(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
+        """Say what happened, oldest first."""
+        seconds = asked.get("seconds")
+        happened = self.works.journal.history(
+            int(asked.get("limit") or HISTORY),
+            since=None if seconds is None else time.time() - float(seconds),
+            kinds=tuple(asked.get("kinds") or ()),
+        )
+        return {
+            "events": [
+                {
+                    "when": stamp(datetime.fromtimestamp(one.at, UTC)),
+                    "kind": one.event.kind,
+                    "what": one.event.what,
+                    "why": one.event.why,
+                    "by": one.event.by,
+                    "details": dict(one.event.details),
+                }
+                for one in reversed(happened)
+            ]
+        }
+
+    def _services(self, name: str | None) -> list[str]:
+        if name is not None:
+            return [self.works.settings.service(name).name]
+        if not self.mind.affairs:
+            raise BadUsage(f"{self.works.settings.file}: there is no [[service]]: nothing is ever moved")
+        return list(self.mind.affairs)
+
+    def _note(self, kind: str, what: str, who: str) -> None:
+        self.mind.note(Event(kind, what, by=who))
+
+
+def _seen(talk: Talk) -> syncing.Seen:
+    """Pass progress on to who asked, at most ten times a second and mirror."""
+    last: dict[str, float] = {}
+
+    def seen(mirror: str, done: Progress) -> None:
+        now = time.monotonic()
+        if now - last.get(mirror, 0.0) < 0.1 and done.files_done < done.files_total:
+            return
+        last[mirror] = now
+        talk(
+            {
+                "event": "progress",
+                "mirror": mirror,
+                "files_done": done.files_done,
+                "files_total": done.files_total,
+                "bytes_done": done.bytes_done,
+                "bytes_total": done.bytes_total,
+            }
+        )
+
+    return seen
+
+
+_VERBS: Mapping[str, Callable[[Desk, dict[str, Any], Talk, str], dict[str, Any]]] = {
+    "sync": Desk.sync,
+    "snapshot": Desk.snapshot,
+    "snapshots": Desk.snapshots,
+    "rollback": Desk.rollback,
+    "check": Desk.check,
+    "explain": Desk.explain,
+    "status": Desk.status,
+    "switch": Desk.switch,
+    "drain": Desk.drain,
+    "undrain": Desk.undrain,
+    "hold": Desk.hold,
+    "unhold": Desk.unhold,
+    "ack": Desk.ack,
+    "history": Desk.history,
+}

@@ -1,0 +1,88 @@
+"""What is to be looked at, and with what in hand?
+
+A `Looker` turns the settings and what is held true now into one round of looks, or into the one fresh
+look at a target that every move needs. How a look is made is said in `mirrord.probe`, what follows
+from it in `mirrord.health`.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Collection, Mapping
+
+from mirrord import probe
+from mirrord.control.works import Works
+from mirrord.health import Fresh, Round, Standing, Target, freshly
+from mirrord.manifest import Manifest, SnapshotId
+from mirrord.probe import Listings, Look, Marker
+
+
+class Looker:
+    """Makes rounds of looks, with this controller's settings; from any thread."""
+
+    def __init__(self, works: Works) -> None:
+        """Start with no listing read."""
+        self._works = works
+        self._listings = Listings(keep=4 + len(works.settings.mirrors))
+        self._dice = random.Random()  # noqa: S311 (which files are drawn must only be hard to foresee, not secret)
+
+    def round(self, standing: Standing, mirrors: Collection[str] = ()) -> Round:
+        """Look at everything (or these mirrors) once, between two looks at the references."""
+        wanted = [target for target in self._works.settings.targets() if not mirrors or target.mirror in mirrors]
+        return self._around(standing, wanted)
+
+    def fresh(self, standing: Standing, mirror: str, service: str) -> Fresh:
+        """Look at one target now, fully, and judge it by itself."""
+        settings = self._works.settings
+        wanted = [target for target in settings.targets() if (target.mirror, target.service) == (mirror, service)]
+        seen = self._around(standing, wanted)
+        return freshly(seen, standing, mirror, service, settings.thresholds(), published=self.published())
+
+    def published(self) -> Mapping[str, float]:
+        """Return mirror -> the latest moment (monotonic) at which we changed, or were changing, what it serves."""
+        now = time.monotonic()
+        runs = self._works.journal.publishes()
+        return {name: now if run.ended is None else now - run.age for name, run in runs.items()}
+
+    def _around(self, standing: Standing, targets: Collection[Target]) -> Round:
+        settings = self._works.settings
+        return probe.look_around(
+            [self._look(standing, target) for target in targets],
+            settings.probe.references,
+            self._works.probing,
+            timeout=settings.probe.timeout,
+            dice=self._dice,
+        )
+
+    def _look(self, standing: Standing, target: Target) -> Look:
+        settings = self._works.settings
+        http = settings.mirror(target.mirror).http
+        return Look(
+            target=target,
+            url=settings.site.url,
+            site=settings.site.name,
+            identity=settings.identity,
+            signers=settings.signers(),
+            known=self._known,
+            listings=self._listings,
+            timeout=settings.probe.timeout,
+            names=frozenset({settings.site.host, *(name for s in settings.services for name in s.dns.names)}),
+            ca_file=None if http.ca_file is None else str(http.ca_file),
+            markers=tuple(Marker(marker.path, marker.contains) for marker in http.markers),
+            suspects=standing.suspects(target.mirror, target.service),
+            sample=settings.probe.sample,
+            allowed=self._allowed(target.mirror),
+        )
+
+    def _known(self, snapshot: SnapshotId) -> Manifest | None:
+        return self._works.store.manifest(snapshot)
+
+    def _allowed(self, mirror: str) -> frozenset[SnapshotId]:
+        """Return the snapshots between which we are moving the mirror just now, or did a moment ago."""
+        run = self._works.journal.publishes().get(mirror)
+        if run is None or (run.ended is not None and run.age > self._works.settings.probe.settle_content):
+            return frozenset()
+        last = self._works.journal.last_seen().get(mirror)
+        before = run.details.get("instead_of") or (last.id if last is not None else None)
+        return frozenset(SnapshotId(found) for found in (run.id, before) if found)

@@ -1,0 +1,326 @@
+"""What does this controller hold true, and what does it conclude?
+
+The `Mind` is all that changes while mirrord runs: the standing of every mirror, what each zone was last
+read to say, which service is being moved, which question is open. One thread owns it; others hand it
+events. It looks at nothing and moves nobody: `looking` brings rounds, `moving` carries decisions out,
+`mirrord.decide` draws the conclusions from the view that is put together here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from mirrord.config import Settings
+from mirrord.decide import Ask, Decision, Held, Move, Policy, Protection, Stay, View, decide, protected
+from mirrord.errors import MirrordError
+from mirrord.health import Health, Round, Standing, Thresholds, Verdict
+from mirrord.journal import Asked, Event, Journal
+from mirrord.publish import Published
+from mirrord.switches import Change, Comparison, Follow, Following, Kind, Result, Zone, parse_fence
+
+_log = logging.getLogger(__name__)
+
+STANDING = "standing"
+"""The journal's key for what the standing remembers across restarts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one reading of a service's zone brought."""
+
+    comparison: Comparison | None
+    """None where no road answered with authority."""
+    zone: Zone | None
+    text: str
+    """A sentence in either case."""
+    badtime: float | None = None
+    """By how many seconds the name server's clock is ahead of ours, where it says that ours is off (RFC 8945, 5.2.3)."""
+
+
+UNREAD = Reading(None, None, "not read yet")
+
+
+@dataclass(slots=True)
+class Affair:
+    """What is going on with one service."""
+
+    reading: Reading = UNREAD
+    decision: Decision | None = None
+    ask: str | None = None
+    """The id of the question that is open, or that was answered and is being acted on."""
+    busy: str = ""
+    """What is being done to it just now, in words; empty for nothing."""
+    trouble: str | None = None
+    """Why the switch cannot be worked, where the last try showed it."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Targets whose fresh look failed since the last round -> why."""
+    following: Change | None = None
+    """The last change, while some authoritative server still gives the old data."""
+    followers: Mapping[str, Follow] = field(default_factory=dict)
+    follow_by: float | None = None
+    """Unix seconds by which readers follow the last change."""
+
+
+class Outcome(Protocol):
+    """How an attempt to move a service ended, as `moving` tells it."""
+
+    @property
+    def text(self) -> str:
+        """The sentence."""
+
+    @property
+    def result(self) -> Result | None:
+        """What the name servers made of it; None where nothing was sent."""
+
+    @property
+    def failed(self) -> Mapping[str, str]:
+        """Candidates whose fresh look failed -> why."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the switch cannot be worked, where this attempt showed it."""
+
+
+class Mind:
+    """All that changes while mirrord runs; only the owning thread touches it."""
+
+    def __init__(self, settings: Settings, journal: Journal, *, now: float, wall: float) -> None:
+        """Start from what the journal kept: orders and what is wanted; verdicts are unknown."""
+        self.settings = settings
+        self.journal = journal
+        self.standing = Standing.recall(journal.kept(STANDING) or [], now, wall)
+        self.affairs = {service.name: Affair() for service in settings.services}
+        self.round: Round | None = None
+        self.publishing_stopped: str | None = None
+        """Why nothing is published by itself until a person syncs."""
+        self._publishing_trouble: str | None = None
+        self._told: dict[str, str] = {}
+
+    def adopt(self, settings: Settings) -> None:
+        """Go on with another configuration: what is known of mirrors and services that stay is kept."""
+        self.settings = settings
+        self.affairs = {service.name: self.affairs.get(service.name, Affair()) for service in settings.services}
+
+    # -- events
+
+    def saw(self, seen: Round, rules: Thresholds, published: Mapping[str, float]) -> None:
+        """Take in one complete round."""
+        before = self.standing
+        badtime = next((a.reading.badtime for a in self.affairs.values() if a.reading.badtime is not None), None)
+        self.standing = before.after(seen, rules, published=published, badtime=badtime)
+        self.round = seen
+        for affair in self.affairs.values():
+            affair.refused = {}
+        self._tell_verdicts(before)
+        self._keep_standing(seen)
+
+    def read(self, service: str, reading: Reading) -> None:
+        """Take in what the zone of a service says."""
+        affair = self.affairs[service]
+        if reading.comparison is not None and reading.comparison.state.value in ("reverted", "foreign"):
+            self._change_of_mind(f"zone {service}", f"{service}: the zone is {reading.comparison.state.value}: "
+                                 f"{reading.text}", "zone", service)
+        else:
+            self._told.pop(f"zone {service}", None)
+        affair.reading = reading
+
+    def follows(self, service: str, followers: Mapping[str, Follow]) -> None:
+        """Take in which authoritative servers have the last change."""
+        affair = self.affairs[service]
+        affair.followers = followers
+        if all(follow.following is not Following.OLD for follow in followers.values()) and any(
+            follow.following is Following.FOLLOWS for follow in followers.values()
+        ):
+            affair.following = None
+
+    def take_in(self, service: str, moved: Outcome, *, by_hand: bool = False) -> None:
+        """Take in how an attempt to move a service ended."""
+        affair = self.affairs[service]
+        affair.trouble = moved.trouble
+        result = moved.result
+        if result is not None:
+            affair.followers = result.followers
+            affair.follow_by = result.follow_by
+            affair.following = result.change if result.kind is Kind.PARTIAL else None
+        if not by_hand:
+            failed = "; ".join(f"{mirror}: {why}" for mirror, why in moved.failed.items())
+            text = moved.text + (f" (before: {failed})" if failed else "")
+            self._change_of_mind(f"move {service}", text, "move", service)
+
+    def publishing_trouble(self, error: MirrordError | None) -> None:
+        """Take in why no snapshot could be taken by itself; None: one could."""
+        self._publishing_trouble = None if error is None else str(error)
+        if error is None:
+            self._told.pop("publishing", None)
+        else:
+            self._change_of_mind("publishing", str(error), "snapshot", "")
+
+    def published(self, published: Published) -> None:
+        """Take in how publishing to a mirror ended; a mirror that is ahead of us stops all automatic publishing."""
+        if published.result == "refused":
+            self.publishing_stopped = published.error
+            if published.ahead is not None:
+                card = published.ahead
+                self._try(lambda: self.journal.seen_serving(published.mirror, card.serial, card.id))
+
+    def publish_again(self) -> None:
+        """Go on publishing by itself: a person has looked."""
+        self.publishing_stopped = None
+
+    def troubles(self) -> list[str]:
+        """Return what stands in the way of publishing, in sentences."""
+        return [text for text in (self.publishing_stopped, self._publishing_trouble) if text is not None]
+
+    def slept(self, now: float) -> None:
+        """Forget verdicts after a gap: the machine was suspended, or stopped."""
+        self.standing = self.standing.asleep(now)
+
+    # -- conclusions
+
+    def view(self, service: str, *, now: float) -> View:
+        """Put together everything that a decision about a service may rest on."""
+        affair = self.affairs[service]
+        held = self.journal.held(service)
+        last = self.journal.last_move(service)
+        comparison = affair.reading.comparison
+        meant = self._meant(service)
+        return View(
+            now=now,
+            standing=self.standing,
+            serving=comparison.serving if comparison is not None else meant,
+            zone=comparison.state.value if comparison is not None else "unread",
+            meant=meant,
+            held=None if held is None else Held(held.reason, held.by, held.until),
+            drained=frozenset(self.journal.drained()),
+            last_move=None if last is None else last.age,
+            pending=self.journal.intent(service) is not None,
+            acked=self._acked(service),
+            trouble=affair.trouble,
+        )
+
+    def _meant(self, service: str) -> str | None:
+        expected = self.journal.expected(service)
+        for rrsets in expected.names.values() if expected is not None else ():
+            fence = parse_fence(rrsets.fence)
+            if fence is not None:
+                return fence.target
+        return None
+
+    def _acked(self, service: str) -> frozenset[str]:
+        ask = self.affairs[service].ask
+        asked = self.journal.asked(ask) if ask is not None else None
+        return frozenset({asked.id} if asked is not None and asked.answered_by is not None else ())
+
+    def policy(self, service: str) -> Policy:
+        """Return how a service wants to be served."""
+        return self.settings.policy(service)
+
+    def judge(self, service: str, view: View) -> Decision:
+        """Decide about a service without a consequence."""
+        return decide(view, self.policy(service))
+
+    def conclude(self, service: str, *, now: float) -> Decision:
+        """Decide about a service, write down a change of mind, and keep the question that is open."""
+        affair = self.affairs[service]
+        decision = decide(self.view(service, now=now), self.policy(service))
+        self._ask(affair, service, decision)
+        self._tell_decision(service, decision)
+        affair.decision = decision
+        return decision
+
+    def _ask(self, affair: Affair, service: str, decision: Decision) -> None:
+        """Put the question, or let the one lapse whose facts are gone."""
+        wanted = decision.id if isinstance(decision, Ask) else affair.ask if isinstance(decision, Move) else None
+        if affair.ask is not None and affair.ask != wanted:
+            lapsed = affair.ask
+            self._try(lambda: self.journal.lapse(lapsed))
+        if isinstance(decision, Ask):
+            ask = decision
+            self._try(lambda: self.journal.ask(ask.id, service, ask.question, {"facts": list(ask.facts)}))
+        affair.ask = wanted
+
+    def protected(self, service: str, *, now: float) -> Protection:
+        """Tell whether readers of a service would be helped if its serving mirror died now."""
+        return protected(self.view(service, now=now), self.policy(service))
+
+    def health(self, mirror: str) -> dict[str, Health]:
+        """Return what is held true of a mirror, by service."""
+        services = {service.name for service in self.settings.services if mirror in service.order} or {""}
+        return {service: self.standing.health(mirror, service) for service in sorted(services)}
+
+    # -- changes of mind are told once
+
+    def _tell_decision(self, service: str, decision: Decision) -> None:
+        if isinstance(decision, Stay):
+            loud = decision.alarm
+            text = f"{service}: stays: {decision.reason}"
+        elif isinstance(decision, Move):
+            loud = True
+            text = f"{service}: is to move from {decision.source} to {decision.target}: {decision.reason}"
+        else:
+            loud = True
+            text = f"{service}: asks: {decision.question} (mirrord ack {decision.id})"
+        if self._told.get(f"decision {service}") == _kind(decision):
+            return
+        self._told[f"decision {service}"] = _kind(decision)
+        (_log.warning if loud else _log.info)("%s", text)
+        self.note(Event("decision", text, about=service, details={"facts": list(decision.facts)}))
+
+    def _tell_verdicts(self, before: Standing) -> None:
+        for mirror in self.settings.mirrors:
+            for service, health in self.health(mirror.name).items():
+                was = before.health(mirror.name, service)
+                if was.verdict is health.verdict:
+                    continue
+                where = f"{mirror.name} ({service})" if service else mirror.name
+                why = health.cause.text if health.cause is not None else _well(health)
+                text = f"{where}: {was.verdict.value} -> {health.verdict.value}: {why}"
+                (_log.warning if health.verdict is Verdict.DOWN else _log.info)("%s", text)
+                self.note(Event("verdict", text, about=mirror.name))
+
+    def _change_of_mind(self, key: str, text: str, kind: str, about: str) -> None:
+        if self._told.get(key) == text:
+            return
+        self._told[key] = text
+        _log.warning("%s", text)
+        self.note(Event(kind, text, about=about))
+
+    def note(self, event: Event) -> None:
+        """Write into the history; a journal that cannot be written stops nothing."""
+        self._try(lambda: self.journal.record(replace(event, by=event.by or self.settings.controller.name)))
+
+    def _keep_standing(self, seen: Round) -> None:
+        kept = self.standing.remember(seen.ended, seen.wall_ended)
+        self._try(lambda: self.journal.keep(STANDING, kept))
+        for mirror in self.settings.mirrors:
+            for health in self.health(mirror.name).values():
+                card = health.snapshot
+                if card is not None:
+                    self._try(lambda c=card, m=mirror.name: self.journal.seen_serving(m, c.serial, c.id))
+
+    def _try(self, write: Callable[[], object]) -> None:
+        try:
+            write()
+        except MirrordError as e:
+            if self._told.get("journal") != str(e):
+                self._told["journal"] = str(e)
+                _log.error("%s", e)
+
+    def open_asks(self) -> list[Asked]:
+        """Return the questions that nobody answered yet."""
+        return self.journal.asks()
+
+
+def _kind(decision: Decision) -> str:
+    if isinstance(decision, Stay):
+        return f"stay {decision.rule}"
+    if isinstance(decision, Move):
+        return f"move {decision.source} {decision.target}"
+    return f"ask {decision.id}"
+
+
+def _well(health: Health) -> str:
+    return f"serves {health.snapshot.id}" if health.snapshot is not None else "looked through"

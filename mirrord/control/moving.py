@@ -1,0 +1,235 @@
+"""How are readers moved, once it is decided, and what is known of the zone meanwhile?
+
+A move begins with one fresh look at its target, made after the decision; if that fails, the next candidate
+is tried. Then the plan is written down, sent, and proven by what the name servers answer. One at a
+time for each service, on this machine: a lock sees to it. What may be decided is said in
+`mirrord.decide`; how a plan is sent safely, in `mirrord.switches.transaction`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mirrord.control.looking import Looker
+from mirrord.control.mind import Reading
+from mirrord.control.works import Works
+from mirrord.decide import Move, Policy, Stay, Why, next_after, passes
+from mirrord.errors import Braked, Conflict, JournalUnwritable, Locked, MirrordError, Unavailable
+from mirrord.health import Fresh, Standing
+from mirrord.switches import Change, Expected, Follow, Kind, Result, Zone, ZoneState, plan_change, transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """How an attempt to move a service ended."""
+
+    service: str
+    source: str | None
+    target: str
+    text: str
+    result: Result | None = None
+    """None where nothing was sent: no candidate stood the fresh look."""
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """Candidates whose fresh look failed -> why."""
+    automatic: bool = False
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the switch cannot be worked, where this attempt showed it."""
+        if self.result is None or self.result.kind in (Kind.DONE, Kind.PARTIAL):
+            return None
+        return self.result.text
+
+
+@dataclass(frozen=True, slots=True)
+class Attended:
+    """What a look at a service's zone brought."""
+
+    reading: Reading
+    resolved: Moved | None = None
+    """What became of a plan that was open."""
+    followers: Mapping[str, Follow] | None = None
+
+
+def carry_out(
+    works: Works, looker: Looker, standing: Standing, move: Move, policy: Policy, reading: Reading
+) -> Moved:
+    """Carry an automatic or acknowledged move out; raises MirrordError where nothing was sent."""
+    with works.locked(f"switch-{move.service}"):
+        failed: dict[str, str] = {}
+        step: Move | Stay = move
+        while isinstance(step, Move):
+            fresh = looker.fresh(standing, step.target, step.service)
+            why_not = passes(step, fresh)
+            if why_not is None:
+                break
+            failed[step.target] = why_not
+            step = next_after(move, failed)
+        if isinstance(step, Stay):
+            return Moved(move.service, move.source, move.target, step.reason, failed=failed)
+        stands = move.why is Why.REASSERT
+        change = _plan(works, step.service, step.target, reading, policy, fresh, as_it_stands=stands)
+        moved = _commit(works, change, policy, source=move.source, automatic=move.automatic)
+        return Moved(moved.service, moved.source, moved.target, moved.text, moved.result, failed, move.automatic)
+
+
+def plan(
+    works: Works,
+    service: str,
+    target: str,
+    reading: Reading,
+    policy: Policy,
+    fresh: Fresh | None,
+    *,
+    adopt: bool,
+    given: Mapping[str, Any] | None = None,
+) -> Change | None:
+    """Plan a switch by hand; None where there is nothing to change.
+
+    `given` is the plan that a person was shown: exactly that is returned, or Conflict is raised if it no longer fits.
+    """
+    comparison = reading.comparison
+    assert comparison is not None
+    assert reading.zone is not None
+    if comparison.state is ZoneState.OURS and comparison.serving == target and not adopt:
+        same = _plan(works, service, target, reading, policy, fresh, as_it_stands=False)
+        if not same.moves:
+            return None
+    change = _plan(works, service, target, reading, policy, fresh, as_it_stands=adopt)
+    if given is None:
+        return change
+    shown = Change.from_json(given)
+    if (shown.service, shown.target, shown.from_, shown.to.epoch) != (service, target, change.from_, change.epoch):
+        raise Conflict(f"{service}: moving to {target}: the zone is no longer as it was shown; look again")
+    return shown
+
+
+def commit(works: Works, change: Change, policy: Policy, *, source: str | None) -> Moved:
+    """Carry out a plan that a person wanted; raises MirrordError where nothing was sent."""
+    with works.locked(f"switch-{change.service}"):
+        return _commit(works, change, policy, source=source, automatic=False)
+
+
+def attend(
+    works: Works, service: str, following: Change | None, policy: Policy, *, change_nothing: bool = False
+) -> Attended:
+    """Read a service's zone; settle an open plan first, and adopt by itself what is new and one mirror's.
+
+    Never raises for the name servers' doing: the reading says what went wrong.
+    """
+    resolved = None if change_nothing else _settle_open_plan(works, service, policy)
+    reading = _read(works, service, policy)
+    new = reading.comparison is not None and reading.comparison.state is ZoneState.NEW
+    if new and not change_nothing and works.journal.held(service) is None:
+        resolved = _adopt(works, service, reading, policy) or resolved
+        reading = _read(works, service, policy)
+    followers = None
+    if following is not None:
+        followers = transaction.follow(works.switch(service), works.journal, following, works.asking)
+    return Attended(reading, resolved, followers)
+
+
+def remember_name_servers(works: Works, service: str) -> None:
+    """Remember in good times who must follow, for when the names of name servers cannot be resolved any more."""
+    try:
+        transaction.remember_name_servers(works.switch(service), works.journal, service)
+    except Unavailable:
+        return
+
+
+def _read(works: Works, service: str, policy: Policy) -> Reading:
+    try:
+        looked = transaction.look(
+            works.switch(service), works.journal, service, policy.addresses, by=works.settings.controller.name
+        )
+    except MirrordError as e:
+        return Reading(None, None, str(e))
+    return Reading(looked.comparison, looked.zone, looked.comparison.text)
+
+
+def _settle_open_plan(works: Works, service: str, policy: Policy) -> Moved | None:
+    intent = works.journal.intent(service)
+    if intent is None:
+        return None
+    try:
+        with works.locked(f"switch-{service}"):
+            result = transaction.resolve(
+                works.switch(service),
+                works.journal,
+                service,
+                by=works.settings.controller.name,
+                executor=works.asking,
+                stop=works.stop,
+            )
+    except Locked:
+        return None
+    if result is None:
+        return None
+    return _ended(works, result, source=intent.change.source, automatic=True, policy=policy)
+
+
+def _adopt(works: Works, service: str, reading: Reading, policy: Policy) -> Moved | None:
+    """Put our fence and our TTL beside addresses that are one mirror's already; no address changes."""
+    assert reading.comparison is not None
+    serving = reading.comparison.serving
+    if serving is None:
+        return None
+    try:
+        with works.locked(f"switch-{service}"):
+            change = _plan(works, service, serving, reading, policy, None, as_it_stands=True)
+            return _commit(works, change, policy, source=serving, automatic=False)
+    except (Locked, Braked):
+        return None
+    except MirrordError as e:
+        return Moved(service, serving, serving, str(e))
+
+
+def _plan(
+    works: Works, service: str, target: str, reading: Reading, policy: Policy, fresh: Fresh | None, *, as_it_stands: bool
+) -> Change:
+    """Write the plan down as a value; what is expected comes from the journal unless a person adopts what stands."""
+    zone = reading.zone
+    expected = works.journal.expected(service)
+    if expected is None or as_it_stands:
+        if zone is None:
+            raise Unavailable(f"{service}: planning a move to {target}: the zone could not be read: {reading.text}")
+        expected = zone.stands
+    elif zone is not None:
+        expected = _for_all_names(expected, zone)
+    return plan_change(
+        service,
+        expected,
+        target,
+        policy.addresses,
+        nonce=transaction.new_nonce(),
+        by=works.settings.controller.name,
+        ttl=works.settings.service(service).dns.ttl,
+        was_ttl=zone.ttl if zone is not None else works.settings.service(service).dns.ttl,
+        leave_out=tuple(fresh.bad) if fresh is not None else (),
+        epoch_above=works.journal.highest_epoch(service),
+    )
+
+
+def _for_all_names(expected: Expected, zone: Zone) -> Expected:
+    """Expect what the journal says, and of names that are new in the configuration what stands there."""
+    stands = zone.stands.names
+    return Expected({name: expected.names.get(name, stands[name]) for name in stands}, expected.epoch)
+
+
+def _commit(works: Works, change: Change, policy: Policy, *, source: str | None, automatic: bool) -> Moved:
+    result = transaction.run(
+        works.switch(change.service), works.journal, change, executor=works.asking, stop=works.stop
+    )
+    return _ended(works, result, source=source, automatic=automatic, policy=policy)
+
+
+def _ended(works: Works, result: Result, *, source: str | None, automatic: bool, policy: Policy) -> Moved:
+    change = result.change
+    if result.kind in (Kind.DONE, Kind.PARTIAL) and change.moves:
+        try:
+            works.journal.moved(policy.service, source, change.target, automatic=automatic)
+        except JournalUnwritable:
+            pass  # remembered by this process; the zone's TXT is the record
+    return Moved(change.service, source, change.target, result.text, result, automatic=automatic)

@@ -1,0 +1,303 @@
+"""How are the answers of verbs worded?
+
+Values of the core become plain JSON: the same for a terminal, for `--json` and for the socket. Nothing is
+concluded here.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from mirrord.config.model import Mirror
+from mirrord.control.mind import Mind, Reading
+from mirrord.control.works import Works
+from mirrord.decide import Decision, Move, Permission, Policy, Protection, View, explain, may_switch, protected
+from mirrord.health import Health, Observation, Round, Standing, Verdict
+from mirrord.journal import PUBLISHING
+from mirrord.manifest import Difference, Snapshot, show, stamp
+from mirrord.report.status import Daemon, Facts, MirrorState, Moment, ServiceState, hold, kind, reason, text_of
+from mirrord.report.status import status as build_status
+from mirrord.switches import Change, Expected, Following, Result
+
+__all__ = ["change", "check", "explained", "hold", "moved", "next_of", "planned", "snapshot", "status", "unmoved"]
+
+FIRST = 20
+"""Paths that are named of each kind of change."""
+
+
+def snapshot(card: Snapshot, *, changed: bool) -> dict[str, Any]:
+    """Show a snapshot."""
+    return {
+        "id": card.id,
+        "serial": card.serial,
+        "created": stamp(card.created),
+        "files": card.files,
+        "bytes": card.size,
+        "changed": changed,
+        "previous": card.previous,
+        "restores": card.restores,
+    }
+
+
+def change(found: Difference | None) -> dict[str, Any] | None:
+    """Show what changes, with the first paths of each kind."""
+    if found is None:
+        return None
+    return {
+        "added": len(found.added),
+        "changed": len(found.changed),
+        "removed": len(found.removed),
+        "emptied": len(found.emptied),
+        "paths": {
+            "added": [show(path) for path in found.added[:FIRST]],
+            "changed": [show(path) for path in found.changed[:FIRST]],
+            "removed": [show(path) for path in found.removed[:FIRST]],
+        },
+    }
+
+
+# -- looks
+
+
+def check(wanted: Sequence[Mirror], standing: Standing, seen: Round) -> dict[str, Any]:
+    """Show what a round saw, and what is held true of each mirror."""
+    return {
+        "mirrors": [_checked(mirror, standing, seen) for mirror in wanted],
+        "references": [
+            {"address": one.address, "family": one.family, "reachable": one.reachable} for one in (*seen.before, *seen.after)
+        ],
+        "warnings": [*standing.unjudged.values(), *([standing.clock] if standing.clock else [])],
+    }
+
+
+def _checked(mirror: Mirror, standing: Standing, seen: Round) -> dict[str, Any]:
+    looks = [one for one in seen.observations if one.target.mirror == mirror.name]
+    healths = [standing.health(mirror.name, service) for service in sorted({one.target.service for one in looks})]
+    worst = min(healths, key=lambda health: _BAD_FIRST.index(health.verdict), default=Health())
+    return {
+        "name": mirror.name,
+        "verdict": worst.verdict.value,
+        "class": None if worst.content is None else worst.content.value,
+        "cause": None if worst.cause is None else worst.cause.text,
+        "looks": [_look(one) for one in looks],
+    }
+
+
+_BAD_FIRST = (Verdict.DOWN, Verdict.UNKNOWN, Verdict.UP)
+
+
+def _look(one: Observation) -> dict[str, Any]:
+    card = one.snapshot
+    ok = one.fault is None and not one.wrong
+    if one.fault is not None:
+        text = one.fault.text
+    elif one.wrong:
+        path, why = min(one.wrong.items())
+        text = f"{show(path)} {why}" + (f" (and {len(one.wrong) - 1} more)" if len(one.wrong) > 1 else "")
+    else:
+        text = f"serves {card.id}, serial {card.serial}" if card is not None else "its markers are there"
+    return {
+        "service": one.target.service,
+        "name": one.target.name,
+        "address": one.target.address,
+        "port": one.target.port,
+        "ok": ok,
+        "text": text,
+        "seconds": round(one.ended - one.started, 3),
+        "serial": None if card is None else card.serial,
+        "id": None if card is None else card.id,
+        "files_right": len(one.right),
+        "files_wrong": [{"path": show(path), "why": why} for path, why in sorted(one.wrong.items())],
+        "certificate_days": None if one.certificate_days is None else round(one.certificate_days, 1),
+        "evidence": dict(one.evidence),
+    }
+
+
+# -- decisions
+
+
+def explained(mind: Mind, service: str, view: View, policy: Policy) -> dict[str, Any]:
+    """Show why readers are where they are, and what would have to happen for them to move."""
+    decision = mind.affairs[service].decision or mind.judge(service, view)
+    held = mind.journal.held(service)
+    reading = mind.affairs[service].reading
+    protection = protected(view, policy)
+    return {
+        "name": service,
+        "serving": view.serving,
+        "decision": kind(decision),
+        "target": decision.target if isinstance(decision, Move) else None,
+        "reason": reason(decision),
+        "facts": [*decision.facts, *explain(view, policy)],
+        "order": list(policy.order),
+        "held": None if held is None else hold(held),
+        "zone": {"state": view.zone, "text": reading.text},
+        "mirrors": [_candidate(mind, name, service, view, policy) for name in policy.order],
+        "protected": {"ok": protection.ok, "why": protection.why},
+    }
+
+
+def _candidate(mind: Mind, mirror: str, service: str, view: View, policy: Policy) -> dict[str, Any]:
+    health = view.standing.health(mirror, service)
+    brakes = [] if mirror == view.serving else may_switch(view, policy, mirror, None).brakes
+    moment = Moment(view.now, time.time())
+    return {
+        "name": mirror,
+        "verdict": health.verdict.value,
+        "class": None if health.content is None else health.content.value,
+        "cause": None if health.cause is None else health.cause.text,
+        "since": moment.at(health.since) if health.since else None,
+        "drained": mirror in view.drained,
+        "brakes": [{"brake": brake.name, "text": brake.text} for brake in brakes],
+    }
+
+
+def next_of(service: str, decision: Decision) -> dict[str, Any]:
+    """Show where readers of a drained mirror would go."""
+    target = decision.target if isinstance(decision, Move) else None
+    return {"service": service, "next": target, "why": reason(decision)}
+
+
+# -- switches
+
+
+def planned(
+    service: str, target: str, view: View, reading: Reading, plan: Change | None, permission: Permission
+) -> dict[str, Any]:
+    """Show a switch before it is made."""
+    zone = reading.zone
+    ttl = zone.ttl if zone is not None else 0
+    stands = zone.stands if zone is not None else Expected({})
+    return {
+        "service": service,
+        "serving": view.serving,
+        "target": target,
+        "zone": {"state": view.zone, "text": reading.text},
+        "fence": "atomic",
+        "epoch": stands.epoch,
+        "before": _names(stands, ttl),
+        "after": _names(plan.to, plan.ttl) if plan is not None else _names(stands, ttl),
+        "brakes": [
+            {"brake": brake.name, "text": brake.text, "liftable": brake.liftable, "lifted": brake is permission.lifted}
+            for brake in (*permission.brakes, *([permission.lifted] if permission.lifted else []))
+        ],
+        "notes": list(permission.remarks),
+        "readers_follow_in": ttl if plan is not None and plan.moves else 0,
+        "change": plan.to_json() if plan is not None else None,
+    }
+
+
+def _names(expected: Expected, ttl: int) -> dict[str, Any]:
+    return {
+        name: {
+            "a": sorted(rrsets.a),
+            "aaaa": sorted(rrsets.aaaa),
+            "fence": "".join(min(rrsets.fence)) if rrsets.fence else None,
+            "ttl": ttl,
+        }
+        for name, rrsets in expected.names.items()
+    }
+
+
+def moved(service: str, target: str, view: View, result: Result, permission: Permission) -> dict[str, Any]:
+    """Show how a switch ended."""
+    return {
+        "service": service,
+        "result": result.kind.value,
+        "serving_before": view.serving,
+        "target": target,
+        "epoch": result.change.epoch,
+        "text": result.text,
+        "servers": [
+            {"address": address, "state": _FOLLOWS[follow.following], "text": follow.text}
+            for address, follow in sorted(result.followers.items())
+        ],
+        "readers_follow_by": None if result.follow_by is None else text_of(result.follow_by),
+        "notes": list(permission.remarks),
+    }
+
+
+_FOLLOWS = {Following.FOLLOWS: "new", Following.OLD: "old", Following.UNREACHABLE: "unreachable"}
+
+
+def unmoved(service: str, target: str, view: View) -> dict[str, Any]:
+    """Say that there is nothing to change."""
+    return {
+        "service": service,
+        "result": "done",
+        "serving_before": view.serving,
+        "target": target,
+        "epoch": None,
+        "text": f"{target} serves {service} already; nothing was changed",
+        "servers": [],
+        "readers_follow_by": None,
+        "notes": [],
+    }
+
+
+# -- status
+
+
+def status(works: Works, mind: Mind, *, running: bool, since: float) -> dict[str, Any]:
+    """Put together everything that `status` rests on."""
+    now, wall = time.monotonic(), time.time()
+    settings, journal = works.settings, works.journal
+    newest = works.store.newest()
+    warnings: list[str] = [*settings.warnings, *mind.troubles(), *mind.standing.unjudged.values()]
+    if mind.standing.clock:
+        warnings.append(mind.standing.clock)
+    drained, last, runs = journal.drained(), journal.last_seen(), journal.publishes()
+    return build_status(
+        Facts(
+            site=settings.site.name,
+            url=settings.site.url,
+            controller=settings.controller.name,
+            place=settings.controller.place,
+            now=Moment(now, wall),
+            daemon=Daemon(running, os.getpid(), since, "watching") if running else Daemon(False, text="no daemon"),
+            mirrors=[
+                MirrorState(
+                    name=mirror.name,
+                    role=mirror.role,
+                    place=mirror.place,
+                    content=mirror.content,
+                    healths=mind.health(mirror.name),
+                    last=last.get(mirror.name),
+                    drained=drained.get(mirror.name),
+                    published=runs.get(mirror.name),
+                )
+                for mirror in settings.mirrors
+            ],
+            services=[_service_state(mind, service, now) for service in mind.affairs],
+            snapshot=works.store.load(newest).snapshot if newest is not None else None,
+            wanted=mind.standing.wanted,
+            publishing=journal.held(PUBLISHING),
+            asks=journal.asks(),
+            warnings=warnings,
+        )
+    )
+
+
+def _service_state(mind: Mind, service: str, now: float) -> ServiceState:
+    affair, journal = mind.affairs[service], mind.journal
+    view, policy = mind.view(service, now=now), mind.policy(service)
+    last = journal.last_move(service, automatic=False)
+    expected = journal.expected(service)
+    return ServiceState(
+        name=service,
+        serving=view.serving,
+        since=None if last is None else last.at,
+        protection=protected(view, policy) if mind.round is not None else Protection(False, "nothing was looked at yet"),
+        decision=affair.decision,
+        zone=affair.reading.comparison,
+        zone_text=affair.reading.text,
+        epoch=expected.epoch if expected is not None else 0,
+        held=journal.held(service),
+        pending=journal.intent(service),
+        ask=affair.ask,
+        follow_by=affair.follow_by,
+        lagging=[address for address, follow in affair.followers.items() if follow.following is Following.OLD],
+    )

@@ -1,0 +1,148 @@
+"""What does one controller stand on?
+
+The settings in force, the journal, the store of snapshots, the crews, the locks between processes of
+this machine, and the switches: opened once, handed to whoever works with them. What is done with
+them is said in `syncing`, `looking` and `moving`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import platform
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from pathlib import Path
+from threading import Event as Flag
+
+from mirrord.config import Settings
+from mirrord.control.crew import make_crew
+from mirrord.errors import Locked, Refused
+from mirrord.hosts import Holder
+from mirrord.journal import Journal
+from mirrord.snapshot.store import Store
+from mirrord.switches import Switch, open_switch
+
+JOURNAL = "journal.sqlite"
+STORE = "store"
+LOCKS = "locks"
+
+
+class Works:
+    """Everything that one controller works with, in one process."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Open the state folder; raises Refused where it does not let us, Damaged where the journal is broken."""
+        self.settings = settings
+        self.stop = Flag()
+        self.directory = settings.state.directory
+        become_owner(self.directory)
+        _make(self.directory)
+        _make(self.directory / LOCKS)
+        self.journal = Journal(self.directory / JOURNAL)
+        self.store = Store(self.directory / STORE, settings.site.name)
+        self.switches: dict[str, Switch] = {}
+        looks = len(settings.targets()) + 2 * len(settings.probe.references)
+        self.probing: Executor = make_crew("probe", min(looks, 64))
+        self.uploading: Executor = make_crew("upload", len(settings.mirrors))
+        self.naming: Executor = make_crew("names", 2 + 2 * len(settings.services))
+        self.asking: Executor = make_crew("followers", 16)
+
+    def adopt(self, settings: Settings) -> None:
+        """Go on with another configuration of the same state folder."""
+        self.settings = settings
+        self.switches = {}
+
+    def me(self) -> Holder:
+        """Return who takes a lock on a mirror."""
+        return Holder(
+            controller=self.settings.controller.name,
+            host=platform.node(),
+            boot_id=_boot_id(),
+            pid=os.getpid(),
+            start=_start_of(os.getpid()),
+            since=time.time(),
+        )
+
+    def switch(self, service: str) -> Switch:
+        """Return what moves a service's readers."""
+        if service not in self.switches:
+            self.switches[service] = open_switch(self.settings.dns(service))
+        return self.switches[service]
+
+    @contextlib.contextmanager
+    def locked(self, what: str, note: str = "") -> Iterator[None]:
+        """Hold a lock among this machine's processes; raises Locked with what the holder noted."""
+        path = self.directory / LOCKS / f"{what}.lock"
+        with path.open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as e:
+                file.seek(0)
+                pid, _, holders_note = file.read().strip().partition(" ")
+                raise Locked(
+                    f"{what}: another mirrord of this machine (process {pid or 'unknown'}) is at it; wait for it",
+                    holder=holders_note,
+                ) from e
+            file.truncate(0)
+            file.write(f"{os.getpid()} {note}")
+            file.flush()
+            try:
+                yield
+            finally:
+                file.truncate(0)
+
+    def close(self) -> None:
+        """Let go of everything that can be let go of at once."""
+        self.stop.set()
+        for crew in (self.probing, self.uploading, self.naming, self.asking):
+            crew.shutdown(wait=False, cancel_futures=True)
+        self.journal.close()
+
+
+def become_owner(directory: Path) -> None:
+    """As root with a state folder that belongs to another user, become that user before anything is written.
+
+    A verb typed as root must not leave files behind that the daemon cannot write.
+    """
+    if os.geteuid() != 0:
+        return
+    try:
+        there = directory.stat()
+    except FileNotFoundError:
+        return
+    if there.st_uid == 0:
+        return
+    with contextlib.suppress(KeyError):
+        import pwd
+
+        os.initgroups(pwd.getpwuid(there.st_uid).pw_name, there.st_gid)
+    os.setgid(there.st_gid)
+    os.setuid(there.st_uid)
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except OSError as e:
+        raise Refused(
+            f"{directory}: opening the state folder: {e.strerror or e}; give it to the user who runs mirrord, or set"
+            " state.directory"
+        ) from e
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _start_of(pid: int) -> str:
+    """Return when a process started, in clock ticks since boot (proc(5), field 22 of stat)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""

@@ -1,0 +1,444 @@
+"""When does what happen, and who does it?
+
+The daemon is the shell around everything else. One thread, this one, owns all that changes and decides;
+it is woken by what others bring: a round of looks, a zone that was read, a publish that ended, a verb from
+the socket, a signal. Looking, publishing and switching run on crews of their own, so that a slow upload
+never delays a probe or a move. The schedule only puts work into this thread's hands.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+from mirrord.config import Settings, load
+from mirrord.control import moving, syncing
+from mirrord.control.crew import make_crew
+from mirrord.control.desk import Desk
+from mirrord.control.looking import Looker
+from mirrord.control.mind import Mind, Reading
+from mirrord.control.notify import Notifier
+from mirrord.control.server import ControlServer, Talk
+from mirrord.control.syncing import Publishing
+from mirrord.control.works import Works
+from mirrord.decide import Move
+from mirrord.errors import BadConfig, Braked, Cancelled, MirrordError, NoAnswer, PutOff
+from mirrord.health import Round, Verdict
+from mirrord.journal import Event
+from mirrord.publish import Published
+from mirrord.snapshot.store import Taken
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+STEP = 2.0
+"""Seconds: a larger difference between what the wall and the monotonic clock advanced is a step of the wall clock."""
+LEAVE = 3.0
+"""Seconds that work under way gets to end after a stop; then the process goes without it."""
+PATIENCE = 10.0
+"""Seconds until a verb that waits for the owning thread gives up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """Where time comes from."""
+
+    wall: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    boot: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
+    """Goes on while the machine is suspended; the monotonic clock does not."""
+
+
+class Watch:
+    """Notices when the wall clock is set and when the machine was suspended."""
+
+    def __init__(self, clocks: Clocks) -> None:
+        """Remember where the clocks stand."""
+        self._clocks = clocks
+        self._wall, self._monotonic, self._boot = clocks.wall(), clocks.monotonic(), clocks.boot()
+
+    def look(self) -> tuple[float, float]:
+        """Return by how many seconds the wall clock was set, and how long we slept, since the last look."""
+        wall, monotonic, boot = self._clocks.wall(), self._clocks.monotonic(), self._clocks.boot()
+        ran = monotonic - self._monotonic
+        stepped = (wall - self._wall) - ran
+        slept = max((boot - self._boot) - ran, 0.0)
+        self._wall, self._monotonic, self._boot = wall, monotonic, boot
+        return stepped, slept
+
+
+class Daemon:
+    """One controller, running."""
+
+    def __init__(self, settings: Settings, notifier: Notifier, clocks: Clocks = Clocks()) -> None:  # noqa: B008 (frozen)
+        """Open everything; nothing is looked at or moved yet."""
+        self._clocks = clocks
+        self._watch = Watch(clocks)
+        self._notifier = notifier
+        self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._leaving: str | None = None
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+        )
+        self._coordinators = make_crew("round", 2)
+        self._snapshots = make_crew("snapshot", 1)
+        self._round_began: float | None = None
+        self._syncing = False
+        self._reading: set[str] = set()
+        self._retry: dict[str, tuple[float, float]] = {}
+        self._ticked = clocks.monotonic()
+        self._open(settings)
+        self.mind = Mind(settings, self.works.journal, now=clocks.monotonic(), wall=clocks.wall())
+        self._make_desk()
+        self._server = ControlServer(settings.control.socket, self._call)
+
+    def _open(self, settings: Settings) -> None:
+        self.works = Works(settings)
+        self.looker = Looker(self.works)
+        self.publishing = Publishing(self.works, lambda published: self.post(lambda: self._published(published)))
+
+    def _make_desk(self) -> None:
+        self.desk = Desk(self.works, self.mind, self.looker, self.publishing, ask=self.ask, daemon=True)
+
+    # -- what other threads may call
+
+    def post(self, act: Callable[[], None]) -> None:
+        """Have the owning thread do something, soon."""
+        self._events.put(act)
+
+    def ask(self, question: Callable[[], T]) -> T:
+        """Have the owning thread answer, and wait for it; raises NoAnswer if it does not."""
+        answer: Future[T] = Future()
+
+        def act() -> None:
+            try:
+                answer.set_result(question())
+            except BaseException as e:  # noqa: BLE001 (it belongs to the asker)
+                answer.set_exception(e)
+
+        self.post(act)
+        try:
+            return answer.result(PATIENCE)
+        except TimeoutError as e:
+            raise NoAnswer("the daemon: it is there and does not get round to answering; try again") from e
+
+    def _call(self, verb: str, arguments: Mapping[str, Any], talk: Talk, who: str) -> dict[str, Any]:
+        return self.desk.call(verb, arguments, talk, who)
+
+    # -- the owning thread
+
+    def run(self) -> None:
+        """Work until told to stop."""
+        self._server.start()
+        self._arm()
+        self._scheduler.start()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda got, _: self.post(lambda: self._leave(signal.Signals(got).name)))
+        signal.signal(signal.SIGHUP, lambda *_: self.post(self._reload))
+        self._notifier.ready(f"watching {len(self.works.settings.mirrors)} mirrors")
+        self.mind.note(Event("start", f"mirrord started, process {os.getpid()}"))
+        while self._leaving is None:
+            self._turn()
+
+    def _turn(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            act = self._events.get(timeout=max(0.0, self._ticked + 1.0 - self._clocks.monotonic()))
+            try:
+                act()
+            except MirrordError as e:
+                _log.error("%s", e)
+            except Exception:
+                _log.exception("something that nobody foresaw; the daemon goes on")
+        if self._clocks.monotonic() >= self._ticked + 1.0:
+            self._ticked = self._clocks.monotonic()
+            self._each_second()
+
+    def _each_second(self) -> None:
+        stepped, slept = self._watch.look()
+        if slept > 3 * self.works.settings.probe.every:
+            _log.warning("the machine slept for %.0f s: judging anew", slept)
+            self.mind.slept(self._clocks.monotonic())
+        if abs(stepped) > STEP:
+            _log.warning("the wall clock was set by %+.0f s: the schedule starts anew", stepped)
+            self._arm()
+        if self._alive():
+            self._notifier.alive()
+
+    def _alive(self) -> bool:
+        """Tell whether the looking goes on: a round that never ends must not keep the watchdog quiet."""
+        probe = self.works.settings.probe
+        return self._round_began is None or (
+            self._clocks.monotonic() - self._round_began < 3 * (probe.every + probe.timeout) + 10
+        )
+
+    def _arm(self) -> None:
+        """(Re)start every job from now on."""
+        settings = self.works.settings
+        for name, every, act in (
+            ("look", settings.probe.every, self._look),
+            ("names", settings.probe.every, self._read_zones),
+            ("sync", settings.snapshot.every, self._sync),
+            ("remember", 3600.0, self._remember_name_servers),
+        ):
+            self._scheduler.add_job(
+                self.post,
+                IntervalTrigger(seconds=max(every, 0.05), timezone=UTC),
+                args=(act,),
+                id=name,
+                replace_existing=True,
+                next_run_time=datetime.now(UTC),
+            )
+
+    # -- looking
+
+    def _look(self) -> None:
+        if self._round_began is not None:
+            return  # the last round still runs; the next tick finds it ended
+        self._round_began = self._clocks.monotonic()
+        standing, looker = self.mind.standing, self.looker
+        self._later(self._coordinators.submit(looker.round, standing), self._looked)
+
+    def _looked(self, seen: Round | MirrordError) -> None:
+        self._round_began = None
+        if isinstance(seen, MirrordError):
+            _log.error("%s", seen)
+            return
+        self.mind.saw(seen, self.works.settings.thresholds(), self.looker.published())
+        for service in self.mind.affairs:
+            self._conclude(service)
+        self._catch_up()
+
+    # -- deciding and moving
+
+    def _conclude(self, service: str) -> None:
+        affair = self.mind.affairs[service]
+        if affair.busy:
+            return
+        decision = self.mind.conclude(service, now=self._clocks.monotonic())
+        if isinstance(decision, Move):
+            self._start_move(service, decision)
+
+    def _start_move(self, service: str, move: Move) -> None:
+        affair = self.mind.affairs[service]
+        affair.busy = f"moving to {move.target}"
+        reading, works, looker, standing = affair.reading, self.works, self.looker, self.mind.standing
+        policy = self.mind.policy(service)
+        future = works.naming.submit(moving.carry_out, works, looker, standing, move, policy, reading)
+        self._later(future, lambda moved: self._moved(service, move, moved))
+
+    def _moved(self, service: str, move: Move, moved: moving.Moved | MirrordError) -> None:
+        affair = self.mind.affairs.get(service)
+        if affair is None:
+            return
+        affair.busy = ""
+        if isinstance(moved, MirrordError):
+            affair.trouble = str(moved)
+            self.mind.note(Event("move", f"{service}: not moved: {moved}", why=move.reason, about=service))
+            _log.error("%s: not moved: %s", service, moved)
+        else:
+            affair.trouble = moved.trouble
+            self.mind.take_in(service, moved)
+        self._read_zone(service)
+
+    def _read_zones(self) -> None:
+        for service in self.mind.affairs:
+            self._read_zone(service)
+
+    def _read_zone(self, service: str) -> None:
+        """Read what the zone says; first find out what became of a plan that is open."""
+        affair = self.mind.affairs[service]
+        if service in self._reading or affair.busy:
+            return
+        self._reading.add(service)
+        future = self.works.naming.submit(moving.attend, self.works, service, affair.following, self.mind.policy(service))
+        self._later(future, lambda attended: self._attended(service, attended))
+
+    def _attended(self, service: str, attended: moving.Attended | MirrordError) -> None:
+        self._reading.discard(service)
+        affair = self.mind.affairs.get(service)
+        if affair is None:
+            return
+        if isinstance(attended, MirrordError):
+            self.mind.read(service, Reading(None, None, str(attended)))
+            return
+        if attended.resolved is not None:
+            self.mind.take_in(service, attended.resolved)
+        if attended.followers is not None:
+            self.mind.follows(service, attended.followers)
+        self.mind.read(service, attended.reading)
+
+    def _remember_name_servers(self) -> None:
+        for service in self.mind.affairs:
+            self._later(self.works.naming.submit(moving.remember_name_servers, self.works, service), lambda _: None)
+
+    # -- publishing
+
+    def _sync(self) -> None:
+        """Take a snapshot if the source changed, and bring every mirror up to the newest."""
+        if self._syncing or self.works.settings.source is None:
+            return
+        why_not = syncing.why_not_by_itself(self.works)
+        if why_not is not None:
+            return
+        self._syncing = True
+        works = self.works
+        future = self._snapshots.submit(
+            syncing.take, works, by_hand=False, allow_deletions=False, seen=lambda *_: None
+        )
+        self._later(future, self._taken)
+
+    def _taken(self, taken: Taken | MirrordError) -> None:
+        self._syncing = False
+        if isinstance(taken, MirrordError):
+            self.mind.publishing_trouble(taken)
+            if not isinstance(taken, PutOff):
+                return
+        else:
+            self.mind.publishing_trouble(None)
+            for warning in taken.warnings:
+                _log.warning("%s", warning)
+            if taken.changed:
+                self.mind.note(
+                    Event("snapshot", f"took {taken.snapshot.id}, serial {taken.snapshot.serial}", why="the source changed")
+                )
+        for mirror in self.works.settings.published():
+            self._retry.pop(mirror.name, None)
+            self._publish(mirror.name)
+
+    def _catch_up(self) -> None:
+        """Publish again to mirrors that were seen with old or wrong content, with growing pauses."""
+        if self._syncing or syncing.why_not_by_itself(self.works) or self.mind.publishing_stopped:
+            return
+        wanted = self.works.store.newest()
+        now = self._clocks.monotonic()
+        for mirror in self.works.settings.published():
+            due, _ = self._retry.get(mirror.name, (0.0, 0.0))
+            if wanted is None or now < due or self.publishing.busy(mirror.name):
+                continue
+            health = list(self.mind.health(mirror.name).values())
+            old = any(h.snapshot is not None and h.snapshot.id != wanted for h in health)
+            bad = any(h.verdict is Verdict.DOWN and h.suspects for h in health)
+            if old or bad:
+                self._publish(mirror.name, mend=bad)
+
+    def _publish(self, mirror: str, *, mend: bool = False) -> None:
+        if self.publishing.busy(mirror):
+            return
+        works, publishing = self.works, self.publishing
+
+        def start() -> None:
+            signed = syncing.newest(works)
+            if signed is not None:
+                publishing.start(mirror, signed, seen=lambda *_: None, mend=mend)
+
+        self._later(self._snapshots.submit(start), lambda _: None)
+        _, pause = self._retry.get(mirror, (0.0, self.works.settings.probe.every))
+        pause = min(2 * pause, self.works.settings.snapshot.every)
+        self._retry[mirror] = (self._clocks.monotonic() + pause, pause)
+
+    def _published(self, published: Published) -> None:
+        self.mind.published(published)
+        if not published.error:
+            self._retry.pop(published.mirror, None)
+        future = self._snapshots.submit(syncing.tidy, self.works)
+        self._later(future, lambda _: None)
+
+    # -- coming and going
+
+    def _reload(self) -> None:
+        self._notifier.reloading()
+        old = self.works
+        try:
+            settings = load(old.settings.file)
+            if settings.state.directory != old.directory or settings.control.socket != old.settings.control.socket:
+                raise BadConfig([f"{settings.file}: state.directory and control.socket take effect at a restart only"])
+        except MirrordError as e:
+            _log.error("the new configuration is not used, the old one stays:\n%s", e)
+            self.mind.note(Event("reload", "the new configuration is bad, the old one stays", details={"faults": str(e)}))
+        else:
+            old.adopt(settings)
+            self.mind.adopt(settings)
+            self.looker = Looker(old)
+            self._make_desk()
+            self._retry.clear()
+            self._arm()
+            self.mind.note(Event("reload", f"{settings.file} was read again"))
+            _log.info("%s was read again", settings.file)
+        self._notifier.ready(f"watching {len(self.works.settings.mirrors)} mirrors")
+
+    def _leave(self, why: str) -> None:
+        self._leaving = why
+
+    def close(self) -> None:
+        """Stop all work; never waits longer than LEAVE for any of it."""
+        self._notifier.stopping()
+        self.works.stop.set()
+        self._server.stop()
+        with contextlib.suppress(Exception):
+            self._scheduler.shutdown(wait=False)
+        self.publishing.abort()
+        deadline = self._clocks.monotonic() + LEAVE
+        while self.publishing.any_busy() and self._clocks.monotonic() < deadline:
+            with contextlib.suppress(queue.Empty):
+                self._events.get(timeout=0.05)()
+        self.mind.note(Event("stop", f"mirrord stopped: {self._leaving}"))
+        self.works.close()
+
+    def _later(self, future: Future[T], then: Callable[[T | MirrordError], None]) -> None:
+        """Have the owning thread take in what a worker brings."""
+
+        def bring(done: Future[T]) -> None:
+            if done.cancelled():
+                return
+            error = done.exception()
+            if error is None:
+                result = done.result()
+                self.post(lambda: then(result))
+            elif isinstance(error, MirrordError):
+                self.post(lambda: then(error))
+            else:
+                _log.error("something that nobody foresaw", exc_info=error)
+                self.post(lambda: then(MirrordError(f"{type(error).__name__}: {error}")))
+
+        future.add_done_callback(bring)
+
+
+def serve(file: Path) -> int:
+    """Run the daemon in the foreground until it is told to stop; return the exit code.
+
+    Ends the process's life by `os._exit` once everything is written: workers may hang in a resolver or in
+    a peer that says nothing, and the interpreter would wait for them.
+    """
+    settings = load(file)
+    for warning in settings.warnings:
+        _log.warning("%s", warning)
+    notifier = Notifier()
+    works_lock = contextlib.ExitStack()
+    daemon = Daemon(settings, notifier)
+    code = 0
+    try:
+        works_lock.enter_context(daemon.works.locked("daemon"))
+        daemon.run()
+    except MirrordError as e:
+        _log.error("%s", e)
+        code = e.exit_code
+    finally:
+        daemon.close()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
