@@ -22,6 +22,7 @@ from mirrord.errors import BadConfig, BadUsage
 from mirrord.health import Target, Thresholds
 from mirrord.hosts.account import Account
 from mirrord.plan import Guard
+from mirrord.snapshot.source import Source
 from mirrord.switches import Endpoint
 from mirrord.trust.keys import Signers
 
@@ -404,8 +405,15 @@ def test_relative_paths_start_at_the_files_folder(write: Write, tmp_path: Path) 
     """The daemon's working folder is /, the operator's is anywhere; the file's own folder is the same for both."""
     settings = load(write(GOOD))
 
-    assert settings.source is not None
-    assert settings.source.path == tmp_path / "public"
+    assert settings.source_value() == Source(tmp_path / "public")
+
+
+def test_a_machine_without_a_source_says_so(write: Write) -> None:
+    """A laptop that only switches is asked to publish by a slip only."""
+    text = re.sub(r"(?ms)^\[mirror\.sftp\]\n.*?(?=^\[)", "", without("source"))
+
+    with pytest.raises(BadConfig, match=r"there is no \[source\]: this machine has nothing to take snapshots of"):
+        load(write(text)).source_value()
 
 
 @pytest.mark.parametrize(

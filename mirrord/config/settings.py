@@ -33,6 +33,7 @@ from mirrord.errors import BadConfig, BadUsage
 from mirrord.health import Target, Thresholds
 from mirrord.hosts.account import Account
 from mirrord.plan import Guard
+from mirrord.snapshot.source import Source as SourceFolder
 from mirrord.switches import DnsSettings, Tsig
 from mirrord.trust.keys import Signers, SigningKey, load_signing_key
 
@@ -110,6 +111,12 @@ class Settings(Section):
     def guard(self) -> Guard:
         """Return how much may vanish before a person is asked."""
         return Guard(self.guard_limits.removed_percent, self.guard_limits.removed_files)
+
+    def source_value(self) -> SourceFolder:
+        """Return where the content is kept. Raises BadConfig."""
+        if self.source is None:
+            raise BadConfig([f"{self.file}: there is no [source]: this machine has nothing to take snapshots of"])
+        return SourceFolder(self.source.path, self.source.exclude, self.source.must_exist)
 
     def thresholds(self) -> Thresholds:
         """Return when single looks become a judgement."""
