@@ -7,10 +7,13 @@ sent. Nothing here talks to a host: `mirrord.hosts` surveys and stages, `mirrord
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
-from mirrord.manifest import Manifest, SnapshotId, difference
+from mirrord.manifest import Entry, Manifest, SnapshotId, difference
+
+_NOTHING = hashlib.sha256(b"").digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,24 @@ class Survey:
     trash: tuple[bytes, ...]
     free: int | None
     """Bytes that we may still write, where the server says."""
+    temps: tuple[bytes, ...] = ()
+    """Names in `.mirrord/` that a publish makes for a moment; found at rest, one was broken off."""
+    locks: tuple[int, ...] = ()
+    """Numbers of the lock files, ascending; the highest holds."""
+    left: Mapping[SnapshotId, int] = field(default_factory=dict)
+    """When readers were last led away from a release: Unix seconds by the mirror's own clock."""
+    folders: frozenset[bytes] = frozenset()
+    """Those of the folders that we need outside of releases that stand; `b""` is the account's root."""
+
+    @property
+    def whole(self) -> bool:
+        """Tell whether what `serve` points to is among the whole releases."""
+        return self.current in self.releases
+
+    @property
+    def tidy(self) -> bool:
+        """Tell whether nothing waits to be cleaned up; a lock may also belong to a publish that goes on just now."""
+        return not (self.staging or self.trash or self.temps or self.locks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +80,18 @@ def make_plan(
     instead_of: SnapshotId | None,
     base: SnapshotId | None = None,
     held: Manifest | None = None,
+    suspects: Collection[bytes] = (),
 ) -> Plan:
     """Plan `wanted` on a mirror that holds the release `base` with the files `held` (None: nothing known).
 
     A file is linked where the base has the same digest, size and published mtime, at its own path or
-    another (a rename or move inside the site costs no content).
+    another (a rename or move inside the site costs no content). Nothing is linked from `suspects`: paths
+    of the base whose bytes somebody saw to be wrong.
     """
     link: dict[bytes, bytes] = {}
     send: list[bytes] = []
-    have = held.entries if held is not None and base is not None else {}
+    held_entries = held.entries if held is not None and base is not None else {}
+    have = {path: entry for path, entry in held_entries.items() if path not in suspects}
     by_entry = {entry: path for path, entry in reversed(list(have.items()))}
     for path, entry in wanted.entries.items():
         if have.get(path) == entry:
@@ -83,9 +107,27 @@ def make_plan(
         base=base if held is not None else None,
         link=link,
         send=tuple(send),
-        removed=tuple(path for path in have if path not in wanted.entries),
+        removed=tuple(path for path in held_entries if path not in wanted.entries),
         bytes_to_send=sum(wanted.entries[path].size for path in send),
     )
+
+
+def foreign_manifest(digests: Mapping[bytes, bytes], total: int, wanted: Manifest) -> Manifest:
+    """Make a manifest of a release that another controller published, from what its signatures vouch for.
+
+    `sha256sum` text tells neither size nor mtime. Where `wanted` has the same bytes, both are taken from there:
+    a file that the mirror lists with them can be linked. Other files share what is left of `total`, the bytes
+    that the card names, so that the brake sees how much there was.
+    """
+    known = {entry.digest: entry for entry in wanted.entries.values()}
+    known.setdefault(_NOTHING, Entry(_NOTHING, 0, 0))
+    strange = [path for path, digest in digests.items() if digest not in known]
+    left = max(0, total - sum(known[digest].size for digest in digests.values() if digest in known))
+    share, rest = divmod(left, len(strange)) if strange else (0, 0)
+    entries = {path: known.get(digest) or Entry(digest, max(1, share), 0) for path, digest in digests.items()}
+    if rest:
+        entries[strange[0]] = Entry(digests[strange[0]], share + rest, 0)
+    return Manifest.of(entries)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,24 +4,31 @@ The seam to a mirror is the release, not the file: a host is asked to stage a pl
 post, prune. How it packs ten thousand files into a few round trips is its own affair.
 
     files.py      the few file operations, as values, and the Files protocol
-    memory.py     Files in a dictionary, which can be cut after n operations (tests and properties)
+    memory.py     Files in a dictionary, which can be cut before or after any request (tests and properties)
     directory.py  Files on a local folder
     sftp/         Files over SFTP v3: wire (codec), flow (pipelining), session (paramiko)
+    steps.py      flights of operations, and the barriers between them
     lock.py       who may write on a mirror
-    releases.py   the layout `releases` as generators of operations
+    releases.py   the layout `releases`: what stands where, what is wrong with a tree, how readers are led on
+    staging.py    how a whole tree comes to stand where no reader sees it, and how a broken one is mended
     host.py       Host and Hold on top of Files
+    opening.py    an account becomes a Host
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import BinaryIO, Protocol
 
-from mirrord.manifest import Signed, SnapshotId
+from mirrord.manifest import Manifest, Signed, SnapshotId
 from mirrord.plan import Plan, Survey
+
+Known = Callable[[SnapshotId], Manifest | None]
+"""What we know of a snapshot's files; None where we never saw it."""
 
 
 class Content(Protocol):
@@ -39,6 +46,7 @@ class Holder:
     controller: str
     host: str
     boot_id: str
+    """The boot of the machine, and its space of process numbers where it has several."""
     pid: int
     start: str
     """Start time of the process in clock ticks since boot (`/proc/<pid>/stat`, field 22)."""
@@ -66,6 +74,8 @@ class Staged:
     files_kept: int
     """Files that an earlier, broken-off try had finished."""
     bytes_sent: int
+    stood: bool = False
+    """The release stood whole on the mirror before; its changing files may be of another day."""
 
 
 class Depth(Enum):
@@ -99,6 +109,15 @@ class Switched:
 
 
 @dataclass(frozen=True, slots=True)
+class Mended:
+    """What had been wrong with a served release, and what putting it right took."""
+
+    wrong: Findings
+    files_sent: int
+    bytes_sent: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pruned:
     """What pruning dropped."""
 
@@ -111,10 +130,14 @@ class Hold(Protocol):
     """The right to change one mirror, while the lock is ours."""
 
     found: Survey
-    """What stood there after the lock was taken."""
+    """What stood there. Taken anew after the lock was taken over; else what the caller had seen before, of which
+    `stage` and `serve` look again at what counts."""
 
     def stage(self, plan: Plan, signed: Signed, content: Content, seen: Callable[[Progress], None]) -> Staged:
-        """Lay the snapshot out where no reader sees it; resumes what an earlier try left. Raises Full, Damaged."""
+        """Lay the snapshot out where no reader sees it; resumes what an earlier try left.
+
+        Raises Conflict(found) where the mirror does not serve `plan.instead_of` any more, Full, Damaged.
+        """
         ...
 
     def inspect(self, staged: Staged, signed: Signed, depth: Depth = Depth.LISTED) -> Findings:
@@ -122,14 +145,19 @@ class Hold(Protocol):
         ...
 
     def serve(self, release: SnapshotId, instead_of: SnapshotId | None) -> Switched:
-        """Make readers see `release`; raises Conflict(found) if it is not `instead_of` that is served.
+        """Make readers see `release`, which was inspected or stood whole before.
 
-        Served already: a no-op.
+        Raises Conflict(found) if it is not `instead_of` that is served. Served already: a no-op.
         """
         ...
 
-    def mend(self, signed: Signed, content: Content, seen: Callable[[Progress], None]) -> Findings:
-        """Put the *served* release right, with new inodes and renames; return what had been wrong."""
+    def mend(
+        self, signed: Signed, content: Content, suspects: Collection[bytes], seen: Callable[[Progress], None]
+    ) -> Mended:
+        """Put the *served* release right, with new inodes and renames.
+
+        Wrong is what a listing shows, and `suspects`: paths whose bytes a reader saw to be wrong.
+        """
         ...
 
     def post(self, files: Mapping[bytes, bytes], mtime: int) -> None:
@@ -137,7 +165,10 @@ class Hold(Protocol):
         ...
 
     def prune(self, keep: frozenset[SnapshotId]) -> Pruned:
-        """Drop all releases but these and those served now or within the last hour; repeatable."""
+        """Drop all releases but these and those served now or within the last hour, and what broken-off tries left.
+
+        Repeatable.
+        """
         ...
 
 
@@ -152,12 +183,27 @@ class Host(Protocol):
         """Look, change nothing, need no lock."""
         ...
 
-    def hold(self, me: Holder) -> AbstractContextManager[Hold]:
-        """Take the lock; raises Locked(holder, since). Entering finishes or undoes a dead holder's half switch."""
+    def hold(
+        self,
+        me: Holder,
+        known: Known,
+        found: Survey,
+        ahead: Plan | None = None,
+        stop: threading.Event | None = None,
+    ) -> AbstractContextManager[Hold]:
+        """Take the lock; raises Locked(holder, since). Entering undoes a dead holder's half switch.
+
+        `found` is the last survey. What the plan `ahead` links from is listed while the lock is being taken.
+        Once `stop` is set, no more is begun, what is on its way is answered, and Cancelled is raised.
+        """
         ...
 
     def read(self, release: SnapshotId, path: bytes, limit: int) -> Iterator[bytes]:
-        """Read one file of a release, at most `limit` bytes."""
+        """Read one file of a release, at most `limit` bytes; raises Unverified where there is no such file."""
+        ...
+
+    def bytes_moved(self) -> tuple[int, int]:
+        """Return payload bytes sent and received so far."""
         ...
 
     def abort(self) -> None:

@@ -1,0 +1,379 @@
+"""How does an account with files become a mirror with releases?
+
+`FilesHost` runs what the layout asks for on any `Files`: it sends the flights, keeps the lock alive while they
+are under way, stops between them when told to, and remembers what a hold has seen. What is asked, and in which
+order it is safe, is decided in `releases`, `staging` and `lock`; how it travels, in the `Files`.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from io import BytesIO
+from typing import TypeVar
+
+from mirrord.errors import Cancelled, MirrordError, Unverified
+from mirrord.hosts import (
+    Content,
+    Depth,
+    Findings,
+    Holder,
+    Known,
+    Mended,
+    Progress,
+    Pruned,
+    Staged,
+    Switched,
+)
+from mirrord.hosts.files import Files, Op, Outcome, Pulse, Put, Read, ReadLink, Remove, Rewrite, Trouble
+from mirrord.hosts.lock import BEAT, DOUBT, OWN, Liveness, Lock, is_alive
+from mirrord.hosts.releases import STAGING, Layout, release_path
+from mirrord.hosts.staging import Mending, Source, Staging, inspect, list_base
+from mirrord.hosts.steps import Flight, Pause, Steps, need
+from mirrord.manifest import OWN_FOLDER, Signed, SnapshotId, show
+from mirrord.plan import Plan, Survey
+
+T = TypeVar("T")
+
+
+def uptime() -> float:
+    """Return seconds that also pass while this machine sleeps, where it can tell."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class FilesHost:
+    """A mirror of the layout `releases` on some `Files`; implements `Host`.
+
+    `clock` counts seconds, `wait` lets some pass: both are arguments so that a minute's watch takes no minute in a
+    test. `alive` tells whether the holder of a lock lives.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        mirror: str,
+        serve: str = "current",
+        *,
+        clock: Callable[[], float] = uptime,
+        wait: Callable[[float], object] = time.sleep,
+        alive: Liveness = is_alive,
+    ) -> None:
+        """Nothing is asked yet."""
+        self._files = files
+        self._layout = Layout(mirror, serve.encode())
+        self._clock = clock
+        self._wait = wait
+        self._alive = alive
+
+    def survey(self) -> Survey:
+        """Look, change nothing, need no lock."""
+        return self._crew(None, None).run(self._layout.survey())
+
+    @contextmanager
+    def hold(
+        self,
+        me: Holder,
+        known: Known,
+        found: Survey,
+        ahead: Plan | None = None,
+        stop: threading.Event | None = None,
+    ) -> Iterator[FilesHold]:
+        """Take the lock for as long as the context lasts."""
+        nonce = secrets.token_hex(6)
+        lock = Lock(me, nonce, self._layout.mirror, self._clock, self._alive)
+        crew = self._crew(lock, stop)
+        hold = FilesHold(self._layout, crew, lock, nonce, known, found, self._files.traits.hard_link)
+        try:
+            hold.enter(ahead)
+            yield hold
+        except BaseException:
+            with suppress(MirrordError):
+                hold.leave()
+            raise
+        else:
+            hold.leave()
+        finally:
+            lock.dropped()
+
+    def read(self, release: SnapshotId, path: bytes, limit: int) -> Iterator[bytes]:
+        """Read one file of a release."""
+        doing = f"{self._layout.mirror}: reading {show(path)} of {release}"
+        (outcome,) = self._files.carry_out([Read(release_path(release) + b"/" + path, limit)])
+        if outcome.trouble in (Trouble.MISSING, Trouble.FAILED):
+            raise Unverified(f"{doing}: there is no such file of at most {limit} bytes")
+        yield need(outcome, doing).value
+
+    def bytes_moved(self) -> tuple[int, int]:
+        """Return payload bytes sent and received so far."""
+        return self._files.bytes_moved()
+
+    def abort(self) -> None:
+        """Break off, from any thread, at once."""
+        self._files.abort()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._files.close()
+
+    def _crew(self, lock: Lock | None, stop: threading.Event | None) -> _Crew:
+        return _Crew(self._files, lock, stop, self._layout.mirror, self._wait)
+
+
+class _Crew:
+    """Sends flights, and between them keeps the lock alive and looks whether it should stop."""
+
+    def __init__(
+        self,
+        files: Files,
+        lock: Lock | None,
+        stop: threading.Event | None,
+        mirror: str,
+        wait: Callable[[float], object],
+    ) -> None:
+        self._files = files
+        self._lock = lock
+        self._stop = stop
+        self._mirror = mirror
+        self._wait = stop.wait if stop is not None and wait is time.sleep else wait
+
+    def run(self, steps: Steps[T], *, stoppable: bool = True) -> T:
+        """Do what `steps` asks for; raises Cancelled between two flights once it should stop."""
+        answer: list[Outcome] | None = None
+        while True:
+            try:
+                step = steps.send(answer) if answer is not None else next(steps)
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            if stoppable:
+                self._go_on()
+            if isinstance(step, Pause):
+                self._wait(step.seconds)
+                answer = []
+            else:
+                self._keep_alive()
+                answer = self._send(step, stoppable=stoppable)
+
+    def _send(self, flight: Flight, *, stoppable: bool) -> list[Outcome]:
+        if flight.ordered:
+            return self._files.in_order(list(flight.ops))
+        outcomes: list[Outcome] = []
+        held = self._lock is not None and self._lock.held
+        pulse = Pulse(BEAT, self._lock.beat) if self._lock is not None and held else None
+        ops = self._until_stopped(flight.ops) if stoppable else flight.ops
+        for outcome in self._files.carry_out(ops, pulse):
+            if self._lock is not None and isinstance(outcome.op, Rewrite):
+                self._lock.heard(outcome)
+            elif flight.each is not None:
+                flight.each(outcome)
+            else:
+                outcomes.append(outcome)
+        if stoppable:
+            self._go_on()
+        return outcomes
+
+    def _keep_alive(self) -> None:
+        """Beat between short flights too; ask whether we still hold after a silence (this machine slept, say)."""
+        lock = self._lock
+        if lock is None or not lock.held or lock.silent_for < BEAT:
+            return
+        if lock.silent_for >= DOUBT:
+            lock.confirmed(list(self._files.carry_out(lock.confirm_ops())))
+        for outcome in self._files.in_order([lock.beat()]):
+            lock.heard(outcome)
+
+    def _until_stopped(self, ops: Iterable[Op]) -> Iterator[Op]:
+        for op in ops:
+            if self._stop is not None and self._stop.is_set():
+                return
+            yield op
+
+    def _go_on(self) -> None:
+        if self._stop is not None and self._stop.is_set():
+            raise Cancelled(f"{self._mirror}: publishing: told to stop; the next try continues")
+
+
+class FilesHold:
+    """The lock on one mirror, and what this hold has seen and done so far; implements `Hold`."""
+
+    def __init__(
+        self, layout: Layout, crew: _Crew, lock: Lock, nonce: str, known: Known, found: Survey, links: bool
+    ) -> None:
+        self.found = found
+        self._layout = layout
+        self._crew = crew
+        self._lock = lock
+        self._nonce = nonce
+        self._known = known
+        self._links = links
+        self._base: tuple[SnapshotId | None, list[Outcome]] | None = None
+        self._staging: Staging | None = None
+        self._verified: SnapshotId | None = None
+        self._armed: SnapshotId | None = None
+        self._sure = False
+        self._served = found.current
+        self._left: set[SnapshotId] = set()
+        self._trashed: list[bytes] = []
+
+    def enter(self, ahead: Plan | None) -> None:
+        """Take the lock; list what `ahead` links from meanwhile."""
+        listed: list[Outcome] = []
+        asked = list_base(ahead) if ahead is not None and self._links else []
+        missing = self._layout.missing_folders(self.found, OWN) if OWN not in self.found.folders else []
+        self._crew.run(self._lock.take(self.found.locks, missing, asked, listed.append))
+        if ahead is not None:
+            self._base = (ahead.base, listed)
+        if self._lock.took_over:
+            self.found = self._crew.run(self._layout.survey())
+            self._served = self.found.current
+
+    def leave(self) -> None:
+        """Drop the lock, and what was made only for a moment."""
+        self._crew.run(self._drop(), stoppable=False)
+
+    def _drop(self) -> Steps[None]:
+        if self._lock.silent_for >= DOUBT and self._lock.held:
+            yield from self._confirm()
+        if not self._lock.held:
+            return
+        temp = [Remove(self._layout.switch_link(self._nonce))] if self._armed is not None else []
+        outcomes = yield Flight([*temp, Remove(self._lock.path)], ordered=True)
+        if outcomes[-1].trouble is not Trouble.MISSING:
+            need(outcomes[-1], f"{self._layout.mirror}: dropping the lock")
+
+    def stage(self, plan: Plan, signed: Signed, content: Content, seen: Callable[[Progress], None]) -> Staged:
+        """Lay the snapshot out in staging/."""
+        self._staging = Staging(
+            layout=self._layout,
+            plan=plan,
+            source=Source.of(signed, content),
+            found=self.found,
+            known=self._known,
+            nonce=self._nonce,
+            links=self._links,
+            base=self._base[1] if self._base is not None and self._base[0] == plan.base else None,
+            again=self._staging is not None and self._staging.plan.target == plan.target,
+            sure=self._confirm,
+            trashed=self._trashed,
+        )
+        self._verified = None
+        self._sure = False
+        staged = self._crew.run(self._staging.run(seen))
+        if staged.stood:
+            self._staging = None
+        else:
+            self._armed = plan.target
+        return staged
+
+    def inspect(self, staged: Staged, signed: Signed, depth: Depth = Depth.LISTED) -> Findings:
+        """List the staged tree, and read the lock again meanwhile."""
+        assert depth is Depth.LISTED
+        assert staged.stood or self._staging is not None, "what is inspected was staged in this hold"
+        top = self._staging.top if self._staging is not None else release_path(staged.release)
+        findings = self._crew.run(self._with_lock(inspect(top, signed)))
+        if staged.stood:
+            changing = {OWN_FOLDER + b"/" + name for name in signed.changing_files()}
+            findings = Findings(
+                tuple(path for path in findings.missing if path not in changing),
+                findings.extra,
+                tuple(path for path in findings.different if path not in changing),
+            )
+        self._verified = None if findings else staged.release
+        return findings
+
+    def serve(self, release: SnapshotId, instead_of: SnapshotId | None) -> Switched:
+        """Bring the staged tree in, then replace the link that readers follow."""
+        assert release in (self._verified, *self.found.releases), "what is served was inspected"
+        return self._crew.run(self._serve(release, instead_of), stoppable=False)
+
+    def _serve(self, release: SnapshotId, instead_of: SnapshotId | None) -> Steps[Switched]:
+        if self._armed != release:
+            self._sure = False
+            for outcome in (yield Flight(self._layout.arm(release, self._nonce), ordered=True))[1:]:
+                need(outcome, f"{self._layout.mirror}: switching to {release}")
+            self._armed = release
+        if not self._sure:
+            yield from self._confirm()
+        staged = self._staging.top if self._staging is not None and self._verified == release else None
+        current = yield from self._layout.bring_in(release, staged, instead_of, self._nonce)
+        self._staging = None
+        if self._layout.served_by(current) != release:
+            self._layout.check_current(current, instead_of)
+            yield from self._layout.fire(release, instead_of, self._nonce)
+            self._armed = None
+        self._served = release
+        if instead_of is not None and instead_of != release:
+            self._left.add(instead_of)
+        return Switched(release, instead_of)
+
+    def mend(
+        self, signed: Signed, content: Content, suspects: Collection[bytes], seen: Callable[[Progress], None]
+    ) -> Mended:
+        """Put the served release right."""
+        mending = Mending(
+            self._layout, Source.of(signed, content), self.found, self._nonce, self._confirm, self._trashed
+        )
+        return self._crew.run(mending.run(suspects, seen))
+
+    def post(self, files: Mapping[bytes, bytes], mtime: int) -> None:
+        """Write files beside `.mirrord/`, then rename them into what is served now."""
+        self._crew.run(self._post(files, mtime))
+
+    def _post(self, files: Mapping[bytes, bytes], mtime: int) -> Steps[None]:
+        doing = f"{self._layout.mirror}: posting"
+        temps = {OWN + b"/temp." + self._nonce.encode() + b".p%d" % n: name for n, name in enumerate(files)}
+        puts = [_put(temp, files[name], mtime) for temp, name in temps.items()]
+        for outcome in (yield Flight([Remove(temp) for temp in temps])):
+            if outcome.trouble is not Trouble.MISSING:
+                need(outcome, doing)
+        for outcome in (yield Flight(puts)):
+            need(outcome, doing)
+        outcomes = yield Flight((*self._lock.confirm_ops(), ReadLink(self._layout.serve)))
+        self._lock.confirmed(outcomes)
+        current = self._layout.served_by(next(o for o in outcomes if isinstance(o.op, ReadLink)))
+        if current is not None:
+            yield from self._layout.post(current, temps)
+
+    def prune(self, keep: frozenset[SnapshotId]) -> Pruned:
+        """Drop what nobody wants any more."""
+        return self._crew.run(self._prune(keep))
+
+    def _prune(self, keep: frozenset[SnapshotId]) -> Steps[Pruned]:
+        litter = self.found.staging or self.found.trash or self.found.temps or self._trashed
+        beyond = [release for release in self.found.releases if release not in keep and release != self._served]
+        if not litter and not beyond:
+            return Pruned()
+        if not self._sure:
+            yield from self._confirm()
+        found = replace(self.found, current=self._served, trash=(*self.found.trash, *self._trashed))
+        drop = self._layout.prunable(found, keep | self._left, self._lock.server_time)
+        unfinished = [self._staging.top.removeprefix(STAGING + b"/")] if self._staging is not None else []
+        return (yield from self._layout.clean(found, drop, unfinished, self._nonce, self._known))
+
+    def _confirm(self) -> Steps[None]:
+        self._lock.confirmed((yield Flight(self._lock.confirm_ops())))
+        self._sure = True
+
+    def _with_lock(self, steps: Steps[T]) -> Steps[T]:
+        """Ask for the lock in the same flight as the first that `steps` asks for."""
+        asked = self._lock.confirm_ops()
+        first = next(steps)
+        assert isinstance(first, Flight)
+        outcomes = yield Flight((*asked, *first.ops))
+        self._lock.confirmed([outcome for outcome in outcomes if outcome.op in asked])
+        self._sure = True
+        try:
+            step = steps.send([outcome for outcome in outcomes if outcome.op not in asked])
+            while True:
+                step = steps.send((yield step))
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+
+def _put(path: bytes, data: bytes, mtime: int) -> Put:
+    return Put(path, len(data), mtime, 0o644, lambda: BytesIO(data))
