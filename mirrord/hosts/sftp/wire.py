@@ -604,9 +604,7 @@ _REQUEST_FORMS = (
     _Form(Extended, _EXTENDED, _BYTES, _REST),
 )
 _EXTENSION_FORMS = {
-    b"posix-rename@openssh.com": _Form(
-        PosixRename, _EXTENDED, _BYTES, _BYTES, extension=b"posix-rename@openssh.com"
-    ),
+    b"posix-rename@openssh.com": _Form(PosixRename, _EXTENDED, _BYTES, _BYTES, extension=b"posix-rename@openssh.com"),
     b"hardlink@openssh.com": _Form(HardLink, _EXTENDED, _BYTES, _BYTES, extension=b"hardlink@openssh.com"),
     b"statvfs@openssh.com": _Form(StatVfs, _EXTENDED, _BYTES, extension=b"statvfs@openssh.com"),
     b"fsync@openssh.com": _Form(FSync, _EXTENDED, _BYTES, extension=b"fsync@openssh.com"),
@@ -661,7 +659,7 @@ def decode_reply(packet: bytes) -> tuple[int, Reply]:
 
 
 def request_number(packet: bytes) -> int:
-    """Return the id of a request whose type `decode_request` does not know, so that it can be refused; 0 without one."""
+    """Return the id of a request that `decode_request` does not understand, to refuse it; 0 without one."""
     return int(_U32.unpack_from(packet, 1)[0]) if len(packet) >= _HEAD.size - 4 else 0
 
 
@@ -696,7 +694,7 @@ class Frames:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield every packet that is whole now, without its length; drain it. Raises Malformed for an impossible length."""
+        """Yield every packet that is whole now, without its length; drain it. Raises Malformed for a lying length."""
         buffer = self._buffer
         buffer += data
         at, end = 0, len(buffer)

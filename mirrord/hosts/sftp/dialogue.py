@@ -1,0 +1,363 @@
+"""Which requests carry out one operation, and what do the replies mean?
+
+Pure. Each operation of `mirrord.hosts.files` is a conversation: a generator that yields what it asks and is resumed
+with the replies, until it returns the outcome. When the requests go out, and beside which others, is `flow`'s affair.
+
+A conversation yields
+
+    a tuple of requests   sent together; resumed with all their replies, in order
+    `Last`                the same; nothing that it may still ask matters to who comes after it
+    a single request      sent; resumed at once, with [the first bad reply to single requests] or []
+    ()                    resumed when every single request was answered, likewise
+    a number              resumed when that many bytes may be sent
+
+A file is good only after each of its WRITEs was answered well; only then are its mode and mtime set: the mtime is the
+mark by which a later try knows a whole file. What was only read is closed by a single request that nobody waits for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+
+from mirrord.errors import Damaged
+from mirrord.hosts import files
+from mirrord.hosts.files import Attributes, Kind, Op, Outcome, Trouble
+from mirrord.hosts.sftp import wire
+from mirrord.hosts.sftp.wire import Attrs, Code, Malformed, OpenFlags, Reply, Request, Status
+
+LARGEST_BLOCK = 128 * 1024
+"""Bytes of content in one request, where the server takes as much."""
+LONGEST_WAVE = 16
+"""Requests of one listing or of one file's reading that are sent together."""
+MOST_NAMES = 5_000_000
+"""Names in one folder; a listing without end is a hostile one."""
+POSIX_RENAME, HARD_LINK, STATVFS, LIMITS = (
+    b"posix-rename@openssh.com",
+    b"hardlink@openssh.com",
+    b"statvfs@openssh.com",
+    b"limits@openssh.com",
+)
+
+_NEW_FILE = OpenFlags.WRITE | OpenFlags.CREATE | OpenFlags.EXCLUSIVE
+_TROUBLES: dict[int, Trouble] = {
+    Code.NO_SUCH_FILE: Trouble.MISSING,
+    Code.PERMISSION_DENIED: Trouble.DENIED,
+    Code.OP_UNSUPPORTED: Trouble.UNSUPPORTED,
+    Code.FILE_ALREADY_EXISTS: Trouble.EXISTS,
+}
+_KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.FOLDER, stat.S_IFLNK: Kind.LINK}
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What one channel and its server allow, in bytes and counts."""
+
+    in_flight: int = 1024 * 1024
+    """Bytes of requests that may be unanswered: no more than the server takes without reading them."""
+    replies: int = 1024 * 1024
+    """Bytes of replies that may be expected before more is begun."""
+    block: int = wire.SAFE_BLOCK
+    """Bytes of content in one READ or WRITE."""
+    handles: int = 256
+    """Files and folders open at once."""
+    extensions: frozenset[bytes] = frozenset()
+    root: bytes = b""
+    """What paths are relative to: absolute, or relative to the login folder, which empty stands for."""
+
+    def at(self, path: bytes) -> bytes:
+        """Return the server's name for a path below the root; b"" is the root itself."""
+        if self.root in (b"", b"."):
+            return path or b"."
+        return self.root.rstrip(b"/") + b"/" + path if path else self.root
+
+
+class Last(tuple[Request, ...]):
+    """The last flight of a conversation that another one may wait for."""
+
+    __slots__ = ()
+
+
+Talk = Generator[tuple[Request, ...] | Request | int, list[Reply], Outcome]
+
+
+def talk(op: Op, terms: Terms) -> Talk:
+    """Begin the conversation that carries out `op`; a Walk's first is about its top folder only."""
+    at = terms.at
+    match op:
+        case files.Put():
+            return _put(op, terms)
+        case files.Link(existing, path):
+            return _offered(op, HARD_LINK, wire.HardLink(at(existing), at(path)), terms)
+        case files.Create():
+            return _create(op, terms)
+        case files.Rewrite():
+            return _rewrite(op, terms)
+        case files.MakeFolder():
+            return _make_folder(op, terms)
+        case files.SetMode(path, mode):
+            return _simple(op, wire.SetStat(at(path), Attrs(mode=mode)))
+        case files.Symlink(target, path):
+            return _simple(op, wire.Symlink(target, at(path)))
+        case files.Rename(old, new, over=True):
+            return _offered(op, POSIX_RENAME, wire.PosixRename(at(old), at(new)), terms)
+        case files.Rename(old, new):
+            return _simple(op, wire.Rename(at(old), at(new)))
+        case files.Remove(path):
+            return _simple(op, wire.Remove(at(path)))
+        case files.RemoveFolder(path):
+            return _simple(op, wire.RemoveDir(at(path)))
+        case files.ReadLink():
+            return _read_link(op, terms)
+        case files.Stat():
+            return _stat(op, terms)
+        case files.List(path) | files.Walk(path):
+            return listing(op, path, terms)
+        case files.Read():
+            return _read(op, terms)
+        case files.Space():
+            return _space(op, terms)
+
+
+# Writing ------------------------------------------------------------------------------------------------
+
+
+def _put(op: files.Put, terms: Terms) -> Talk:
+    """Write a new file; its last flight commits it."""
+    (reply,) = yield (wire.Open(terms.at(op.path), int(_NEW_FILE), Attrs(mode=op.mode)),)
+    if not isinstance(reply, wire.Handle):
+        return failed(op, reply)
+    handle = reply.handle
+    try:
+        problem = yield from _send(op, handle, min(terms.block, LARGEST_BLOCK))
+    except (Damaged, OSError) as e:
+        yield wire.Close(handle)
+        return Outcome(op, trouble=Trouble.DAMAGED, text=str(e))
+    if problem or (problem := (yield ())):
+        yield wire.Close(handle)
+        return failed(op, problem[0])
+    times = None if op.mtime is None else (op.mtime, op.mtime)
+    commit = wire.FSetStat(handle, Attrs(mode=op.mode, times=times))
+    return _all_good(op, (yield Last((commit, wire.Close(handle)))))
+
+
+def _send(op: files.Put, handle: bytes, block: int) -> Generator[Request | int, list[Reply], list[Reply]]:
+    """Send the content, no faster than there is room; return the first bad reply so far. Raises Damaged, OSError."""
+    yield min(op.size, block) + wire.WRITE_OVERHEAD
+    sha = hashlib.sha256() if op.digest is not None else None
+    sent = 0
+    with op.open() as content:
+        while sent < op.size:
+            data = content.read(min(block, op.size - sent))
+            if not data:
+                raise Damaged(f"our copy ends after {sent} of {op.size} bytes")
+            if sha is not None:
+                sha.update(data)
+            if problem := (yield wire.Write(handle, sent, data)):
+                return problem
+            sent += len(data)
+            if sent < op.size:
+                yield min(op.size - sent, block) + wire.WRITE_OVERHEAD
+        if content.read(1):
+            raise Damaged(f"our copy is longer than {op.size} bytes")
+    if sha is not None and sha.digest() != op.digest:
+        raise Damaged("our copy's bytes are not those that were recorded")
+    return []
+
+
+def _create(op: files.Create, terms: Terms) -> Talk:
+    (reply,) = yield (wire.Open(terms.at(op.path), int(_NEW_FILE), Attrs(mode=op.mode)),)
+    if not isinstance(reply, wire.Handle):
+        return failed(op, reply)
+    finish = (wire.FSetStat(reply.handle, Attrs(mode=op.mode)), wire.Close(reply.handle))
+    return _all_good(op, (yield Last((*_writes(reply.handle, op.data, terms), *finish))))
+
+
+def _rewrite(op: files.Rewrite, terms: Terms) -> Talk:
+    (reply,) = yield (wire.Open(terms.at(op.path), int(OpenFlags.WRITE)),)
+    if not isinstance(reply, wire.Handle):
+        return failed(op, reply)
+    return _all_good(op, (yield Last((*_writes(reply.handle, op.data, terms), wire.Close(reply.handle)))))
+
+
+def _writes(handle: bytes, data: bytes, terms: Terms) -> Iterator[wire.Write]:
+    for at in range(0, len(data), terms.block):
+        yield wire.Write(handle, at, data[at : at + terms.block])
+
+
+def _make_folder(op: files.MakeFolder, terms: Terms) -> Talk:
+    """Make a folder, for the root those above it too, and set its mode where the server's umask took from it."""
+    path = terms.at(op.path)
+    above = [path[:end] for end in range(1, len(path)) if path[end : end + 1] == b"/"] if not op.path else []
+    makes = [wire.MakeDir(folder, Attrs(mode=0o755)) for folder in above]
+    *_, made, found = yield Last((*makes, wire.MakeDir(path, Attrs(mode=op.mode)), wire.LStat(path)))
+    if _is_good(made) and not isinstance(found, wire.Attributes):  # a server that keeps no order
+        (found,) = yield (wire.LStat(path),)
+    if not isinstance(found, wire.Attributes) or found.attrs.mode is None:
+        return failed(op, made if not _is_good(made) else found)
+    if _kind(found.attrs.mode) is not Kind.FOLDER:
+        return failed(op, made)
+    # Only these nine bits: a group that the folder above hands down is the hoster's affair.
+    if (found.attrs.mode ^ op.mode) & 0o777:
+        return _all_good(op, (yield (wire.SetStat(path, Attrs(mode=op.mode)),)))
+    return Outcome(op)
+
+
+def _simple(op: Op, request: Request) -> Talk:
+    return _all_good(op, (yield Last((request,))))
+
+
+def _offered(op: Op, extension: bytes, request: Request, terms: Terms) -> Talk:
+    if extension not in terms.extensions:
+        return Outcome(op, trouble=Trouble.UNSUPPORTED, text=f"the server does not offer {extension.decode()}")
+    return _all_good(op, (yield Last((request,))))
+
+
+# Reading ------------------------------------------------------------------------------------------------
+
+
+def _read_link(op: files.ReadLink, terms: Terms) -> Talk:
+    (reply,) = yield Last((wire.ReadLink(terms.at(op.path)),))
+    if isinstance(reply, wire.Names) and len(reply.names) == 1:
+        return Outcome(op, reply.names[0].name)
+    return failed(op, reply)
+
+
+def _stat(op: files.Stat, terms: Terms) -> Talk:
+    (reply,) = yield Last((wire.LStat(terms.at(op.path)),))
+    if isinstance(reply, wire.Attributes):
+        return Outcome(op, _attributes(reply.attrs))
+    return failed(op, reply)
+
+
+def _space(op: files.Space, terms: Terms) -> Talk:
+    if STATVFS not in terms.extensions:
+        return Outcome(op, trouble=Trouble.UNSUPPORTED, text=f"the server does not offer {STATVFS.decode()}")
+    (reply,) = yield Last((wire.StatVfs(terms.at(op.path)),))
+    if not isinstance(reply, wire.ExtendedReply):
+        return failed(op, reply)
+    space = wire.Space.decode(reply.data)
+    return Outcome(op, space.bavail * (space.frsize or space.bsize))
+
+
+def _read(op: files.Read, terms: Terms) -> Talk:
+    """Read a file: what the first READ brings, then what FSTAT says is left, until nothing more comes."""
+    (reply,) = yield (wire.Open(terms.at(op.path), int(OpenFlags.READ)),)
+    if not isinstance(reply, wire.Handle):
+        return failed(op, reply)
+    handle, block, value = reply.handle, min(terms.block, LARGEST_BLOCK, op.limit + 1), bytearray()
+    first, about = yield (wire.Read(handle, 0, block), wire.FStat(handle))
+    size = about.attrs.size if isinstance(about, wire.Attributes) else None
+    pieces = [first]
+    while True:
+        before = len(value)
+        problem, shortest = _join(value, pieces, block)
+        at = len(value)
+        if problem is not None or at == before or at > op.limit or (size is not None and not at < size <= op.limit):
+            break
+        block = shortest or block
+        left = (op.limit + 1 if size is None else size) - at
+        wave = min(LONGEST_WAVE, -(-left // block))
+        pieces = yield tuple(wire.Read(handle, at + n * block, block) for n in range(wave))
+    yield wire.Close(handle)
+    if problem is not None:
+        return failed(op, problem)
+    if max(len(value), size or 0) > op.limit:
+        return Outcome(op, trouble=Trouble.FAILED, text=f"it is longer than {op.limit} bytes")
+    return Outcome(op, bytes(value))
+
+
+def _join(value: bytearray, pieces: Sequence[Reply], block: int) -> tuple[Reply | None, int]:
+    """Add the pieces that follow each other without a gap.
+
+    Returns a reply that is neither a piece nor the end of the file, and the length of a piece that came short.
+    """
+    for piece in pieces:
+        if isinstance(piece, Status) and piece.code == Code.EOF:
+            break
+        if not isinstance(piece, wire.Data):
+            return piece, 0
+        value += piece.data
+        if len(piece.data) < block:
+            return None, len(piece.data)
+    return None, 0
+
+
+def listing(op: files.List | files.Walk, path: bytes, terms: Terms) -> Talk:
+    """List one folder: name to `Attributes`. READDIRs are sent on speculation, the more the longer it proves."""
+    (reply,) = yield (wire.OpenDir(terms.at(path)),)
+    if not isinstance(reply, wire.Handle):
+        return failed(op, reply)
+    handle, found, untold = reply.handle, dict[bytes, Attributes](), list[bytes]()
+    wave, end, why = 2, None, ""
+    while end is None and not why:
+        before = len(found) + len(untold)
+        for reply in (yield (wire.ReadDir(handle),) * wave):
+            if not isinstance(reply, wire.Names):
+                end = end or reply
+                continue
+            why = why or _note(reply, found, untold)
+        wave = min(2 * wave, LONGEST_WAVE)
+        if len(found) + len(untold) == before or before > MOST_NAMES:
+            why = why or ("" if end else "its listing has no end")
+    yield wire.Close(handle)
+    if why:
+        return Outcome(op, trouble=Trouble.FAILED, text=why)
+    if not (isinstance(end, Status) and end.code == Code.EOF):
+        return failed(op, end or Status(Code.FAILURE))
+    if untold:  # a server that lists names without their attributes
+        prefix = path + b"/" if path else b""
+        replies = yield tuple(wire.LStat(terms.at(prefix + name)) for name in untold)
+        for name, reply in zip(untold, replies, strict=True):
+            if not isinstance(reply, wire.Attributes):
+                return failed(op, reply)
+            found[name] = _attributes(reply.attrs)
+    return Outcome(op, found)
+
+
+def _note(names: wire.Names, found: dict[bytes, Attributes], untold: list[bytes]) -> str:
+    """Add names to what was found; say what makes them impossible."""
+    for name in names.names:
+        if name.name in (b".", b".."):
+            continue
+        if not name.name or b"/" in name.name or b"\0" in name.name:
+            return f"its listing holds an impossible name, {name.name!r}"
+        if name.attrs.mode is None:
+            untold.append(name.name)
+        else:
+            found[name.name] = _attributes(name.attrs)
+    return ""
+
+
+# What replies mean --------------------------------------------------------------------------------------
+
+
+def failed(op: Op, reply: Reply) -> Outcome:
+    """Return the outcome of an operation that a status ended. Raises Malformed for a reply that makes no sense here."""
+    if not isinstance(reply, Status) or reply.code == Code.OK:
+        raise Malformed(f"the server answered {type(op).__name__} with {type(reply).__name__}")
+    words = reply.message.decode("utf-8", "replace").strip()
+    return Outcome(op, trouble=_TROUBLES.get(reply.code, Trouble.FAILED), text=words or f"status {reply.code}")
+
+
+def _is_good(reply: Reply) -> bool:
+    return isinstance(reply, Status) and reply.code == Code.OK
+
+
+def _all_good(op: Op, replies: Sequence[Reply]) -> Outcome:
+    for reply in replies:
+        if not _is_good(reply):
+            return failed(op, reply)
+    return Outcome(op)
+
+
+def _kind(mode: int) -> Kind:
+    return _KINDS.get(stat.S_IFMT(mode), Kind.OTHER)
+
+
+def _attributes(attrs: Attrs) -> Attributes:
+    mode = attrs.mode or 0
+    mtime = attrs.times[1] if attrs.times is not None else 0
+    return Attributes(_kind(mode), attrs.size or 0, mtime, stat.S_IMODE(mode))

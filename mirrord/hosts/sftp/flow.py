@@ -1,0 +1,496 @@
+"""Which requests go out when, so that ten thousand operations take a few round trips?
+
+Pure: bytes that came in go in, bytes that may go out come out, and outcomes; time is an argument. `dialogue` knows what
+one operation asks; a `Lane` is one SFTP channel with many conversations at once: it numbers requests, ties replies to
+them and holds back what would not fit. `Flow` spreads operations over lanes. `session` carries bytes and errors.
+
+What is kept in mind:
+- A server answers the requests of one channel in order, OpenSSH strictly; those of two channels in no order at all.
+- If both windows fill, both sides wait for ever: the bytes that were not answered yet are bounded, and so are the
+  replies to be expected.
+- What is on its way delays whatever is sent next. A lock's heartbeat cannot wait for minutes, so a lane that answers
+  late sends less ahead.
+- Handles are few on some servers, and how few they do not say.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from mirrord.hosts import files
+from mirrord.hosts.files import Attributes, Kind, Op, Outcome, Trouble
+from mirrord.hosts.sftp import wire
+from mirrord.hosts.sftp.dialogue import Last, Talk, Terms, listing, talk
+from mirrord.hosts.sftp.wire import Code, Malformed, Reply, Request, Status
+
+LEAST_IN_FLIGHT = 128 * 1024
+FIRST_IN_FLIGHT = 1024 * 1024
+"""Bytes of requests that may be unanswered on a lane, at least and at first."""
+LATE, BRISK = 3.0, 1.5
+"""Seconds from request to reply: past the first a lane sends less ahead, below the second more."""
+UNSENT_ENOUGH = 128 * 1024
+"""Bytes waiting to be sent on a lane past which nothing new is begun."""
+MOST_TALKS = 2000
+"""Conversations at once on a lane."""
+MOST_TRIES = 12
+"""How often a file is opened anew because handles may be short."""
+HANDLES_GROW_AFTER = 64
+"""Files opened in a row before one handle more is tried."""
+LONGEST_PATH = 4096
+LARGEST_TREE = 5_000_000
+"""Bytes of a path, and paths in a tree; a tree without end is a hostile one."""
+
+_NEEDS_HANDLE = (files.Put, files.Create, files.Rewrite, files.Read, files.List, files.Walk)
+_OPENS = {wire.Open: 1, wire.OpenDir: 1, wire.Close: -1}
+_REPLY_SIZES = {wire.ReadDir: 32 * 1024, wire.ReadLink: 8 * 1024}
+_USUAL_REPLY = 256
+
+
+class _Job:
+    """One conversation, and where it stands."""
+
+    __slots__ = (
+        "asked",
+        "begun",
+        "done",
+        "draining",
+        "early",
+        "make",
+        "op",
+        "owed",
+        "problem",
+        "replies",
+        "single",
+        "talk",
+        "then",
+        "tries",
+        "urgent",
+    )
+
+    def __init__(self, op: Op, make: Callable[[], Talk], done: Callable[[Outcome], None]) -> None:
+        self.op = op
+        self.make = make
+        self.done = done
+        self.talk = make()
+        self.replies: list[Reply] = []  # to the flight that is out
+        self.asked = 0  # replies that the flight still waits for
+        self.single = 0  # single requests not answered yet
+        self.problem: list[Reply] = []  # the first bad reply to one of them
+        self.draining = False
+        self.owed = op.size if isinstance(op, files.Put) else 0
+        self.begun = False  # it has sent content
+        self.tries = 0
+        self.urgent = False
+        self.then: Callable[[float], None] | None = None  # who comes next in line ...
+        self.early = False  # ... and may come as soon as this one has asked the last it has to ask
+
+
+class _Asked:
+    """A request that was not answered yet."""
+
+    __slots__ = ("at", "cost", "expected", "job", "opens", "place")
+
+    def __init__(self, job: _Job, place: int, cost: int, expected: int, opens: int, at: float) -> None:
+        self.job = job
+        self.place = place  # in the flight; -1 for a single request
+        self.cost = cost  # bytes of the request
+        self.expected = expected  # bytes of the reply, at most or so
+        self.opens = opens  # 1: a handle, -1: closes one
+        self.at = at
+
+
+class Lane:
+    """One channel: conversations become a stream of bytes, and a stream of bytes their replies."""
+
+    def __init__(self, terms: Terms, line: deque[Callable[[float], None]]) -> None:
+        """`line` takes who comes next after a conversation; the flow calls them."""
+        self.terms = terms
+        self.talks = 0
+        """Conversations begun and not ended."""
+        self.payload_sent = 0
+        self.payload_received = 0
+        self._limit = min(terms.in_flight, FIRST_IN_FLIGHT)
+        self._limit_cut = float("-inf")
+        self._in_flight = 0
+        self._owed = 0
+        self._expected = 0
+        self._handles = 0
+        self._handle_limit = terms.handles
+        self._handles_cut = float("-inf")
+        self._opened_in_a_row = 0
+        self._number = 0
+        self._asked: dict[int, _Asked] = {}
+        self._frames = wire.Frames()
+        self._out = bytearray()
+        self._parked: deque[tuple[_Job, int]] = deque()  # until bytes may be sent
+        self._waiting: deque[_Job] = deque()  # until a handle is free
+        self._line = line
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that may go out."""
+        return len(self._out)
+
+    @property
+    def unanswered(self) -> int:
+        """Requests that were not answered yet."""
+        return len(self._asked)
+
+    @property
+    def load(self) -> int:
+        """Bytes that stand before whatever is begun next."""
+        return self._in_flight + self._owed
+
+    def has_room(self, op: Op) -> bool:
+        """Tell whether one more operation may be begun."""
+        return (
+            len(self._out) < UNSENT_ENOUGH
+            and self.load < 2 * self._limit
+            and self._expected < self.terms.replies
+            and self.talks < MOST_TALKS
+            and not self._waiting
+            and (self._handles < self._handle_limit or not isinstance(op, _NEEDS_HANDLE))
+        )
+
+    def begin(self, job: _Job, now: float) -> None:
+        """Begin a conversation; unless it is urgent, it waits where no handle is to be had."""
+        self.talks += 1
+        self._owed += job.owed
+        if self._handles < self._handle_limit or job.urgent or not isinstance(job.op, _NEEDS_HANDLE):
+            self._resume(job, None, now)
+        else:
+            self._waiting.append(job)
+        self._go_on(now)
+
+    def take(self, most: int) -> bytes:
+        """Return what is to be sent next, at most so many bytes."""
+        data = bytes(self._out[:most])
+        del self._out[:most]
+        return data
+
+    def feed(self, data: bytes, now: float) -> None:
+        """Take in what the server sent, and go on with the conversations. Raises Malformed."""
+        for packet in self._frames.feed(data):
+            number, reply = wire.decode_reply(packet)
+            asked = self._asked.pop(number, None)
+            if asked is None:
+                raise Malformed(f"the server answered a request that was not asked, number {number}")
+            self._in_flight -= asked.cost
+            self._expected -= asked.expected
+            self._pace(asked, now)
+            self._answer(asked, reply, now)
+        self._go_on(now)
+
+    # Requests
+
+    def _resume(self, job: _Job, replies: list[Reply] | None, now: float) -> None:
+        """Let a conversation go on until it waits for something."""
+        while True:
+            try:
+                step = next(job.talk) if replies is None else job.talk.send(replies)
+            except StopIteration as end:
+                self.talks -= 1
+                self._owed -= job.owed
+                job.owed = 0
+                job.done(end.value)
+                self._next_in_line(job)
+                return
+            replies = []
+            if isinstance(step, int):
+                if not self._fits(job, step):
+                    return
+            elif not isinstance(step, tuple):
+                job.single += 1
+                self._ask(job, step, -1, now)
+                replies = job.problem
+            elif step:
+                job.asked = len(step)
+                job.replies = [_NO_REPLY] * len(step)
+                for place, request in enumerate(step):
+                    self._ask(job, request, place, now)
+                if job.early and isinstance(step, Last):
+                    self._next_in_line(job)
+                return
+            elif job.single:
+                job.draining = True
+                return
+            else:
+                replies = job.problem
+
+    def _fits(self, job: _Job, need: int) -> bool:
+        """Tell whether so many bytes may be sent; else the conversation is put aside until they may.
+
+        One that has begun to send goes first: it holds a file of ours open, and a handle of theirs.
+        """
+        room = not self._in_flight or self._in_flight + need <= self._limit
+        if room and (job.begun or not self._parked):
+            return True
+        if job.begun:
+            self._parked.appendleft((job, need))
+        else:
+            self._parked.append((job, need))
+        return False
+
+    def _ask(self, job: _Job, request: Request, place: int, now: float) -> None:
+        kind = type(request)
+        self._number = number = (self._number + 1) & 0xFFFFFFFF
+        data = wire.encode(number, request)
+        expected = _REPLY_SIZES.get(kind, _USUAL_REPLY)
+        opens = _OPENS.get(kind, 0)
+        if isinstance(request, wire.Write):
+            job.begun = True
+            size = len(request.data)
+            self.payload_sent += size
+            paid = min(size, job.owed)
+            job.owed -= paid
+            self._owed -= paid
+        elif isinstance(request, wire.Read):
+            expected = request.length
+        elif opens > 0:
+            self._handles += 1
+        self._asked[number] = _Asked(job, place, len(data), expected, opens, now)
+        self._in_flight += len(data)
+        self._expected += expected
+        self._out += data
+
+    def _next_in_line(self, job: _Job) -> None:
+        if job.then is not None:
+            self._line.append(job.then)
+            job.then = None
+
+    # Replies
+
+    def _answer(self, asked: _Asked, reply: Reply, now: float) -> None:
+        job = asked.job
+        if asked.opens and self._count_handles(asked, reply, now):
+            return
+        if isinstance(reply, wire.Data):
+            self.payload_received += len(reply.data)
+        if asked.place >= 0:
+            job.replies[asked.place] = reply
+            job.asked -= 1
+            if not job.asked:
+                self._resume(job, job.replies, now)
+            return
+        job.single -= 1
+        if not job.problem and not (isinstance(reply, Status) and reply.code == Code.OK):
+            job.problem = [reply]
+        if job.draining and not job.single:
+            job.draining = False
+            self._resume(job, job.problem, now)
+
+    def _pace(self, asked: _Asked, now: float) -> None:
+        """Send less ahead where replies come late, more where they come at once."""
+        took = now - asked.at
+        if took > LATE:
+            if asked.at >= self._limit_cut:
+                self._limit = min(self._limit, max(LEAST_IN_FLIGHT, self._limit // 2))
+                self._limit_cut = now
+        elif took < BRISK and self._limit < self.terms.in_flight:
+            self._limit = min(self.terms.in_flight, self._limit + asked.cost)
+
+    def _count_handles(self, asked: _Asked, reply: Reply, now: float) -> bool:
+        """Keep count; tell whether a refused OPEN is tried anew, as it may be for want of handles only.
+
+        That is the plain status Failure, like so much else. So fewer are opened at once, down to one, and the few
+        that still fail have another reason.
+        """
+        if asked.opens < 0:
+            self._handles -= 1
+            return False
+        if isinstance(reply, wire.Handle):
+            self._opened_in_a_row += 1
+            if self._opened_in_a_row >= HANDLES_GROW_AFTER and self._handle_limit < self.terms.handles:
+                self._handle_limit += 1
+                self._opened_in_a_row = 0
+            return False
+        self._handles -= 1
+        job = asked.job
+        refused = isinstance(reply, Status) and reply.code == Code.FAILURE
+        if not refused or not self._handles or job.tries >= MOST_TRIES:
+            return False
+        self._opened_in_a_row = 0
+        if asked.at >= self._handles_cut:
+            self._handle_limit = max(1, min(self._handle_limit, self._handles) // 2)
+            self._handles_cut = now
+        job.tries += 1
+        job.talk = job.make()
+        if job.urgent:
+            self._waiting.appendleft(job)
+        else:
+            self._waiting.append(job)
+        return True
+
+    def _go_on(self, now: float) -> None:
+        """Let those go on that waited for room or for a handle."""
+        while True:
+            if self._parked and self._may_unpark():
+                self._resume(self._parked.popleft()[0], [], now)
+            elif self._waiting and self._handles < self._handle_limit:
+                self._resume(self._waiting.popleft(), None, now)
+            else:
+                return
+
+    def _may_unpark(self) -> bool:
+        return not self._in_flight or self._in_flight + self._parked[0][1] <= self._limit
+
+
+_NO_REPLY = Status(Code.NO_CONNECTION)
+
+
+class _Tree:
+    """A walk under way: what it found, and how many folders are still to be listed."""
+
+    __slots__ = ("done", "found", "left", "op", "over")
+
+    def __init__(self, op: files.Walk, done: Callable[[Outcome], None]) -> None:
+        self.op = op
+        self.done = done
+        self.found: dict[bytes, Attributes] = {}
+        self.left = 1
+        self.over = False
+
+    def end(self, outcome: Outcome) -> None:
+        self.over = True
+        self.done(outcome)
+
+
+class Flow:
+    """Operations over several lanes of one account.
+
+    `outcomes` fills as replies are fed; whoever drives takes them from there.
+    """
+
+    def __init__(self, terms: Sequence[Terms]) -> None:
+        self._line: deque[Callable[[float], None]] = deque()
+        self.lanes = tuple(Lane(of_lane, self._line) for of_lane in terms)
+        self.outcomes: deque[Outcome] = deque()
+        self._folders: deque[tuple[_Tree, bytes]] = deque()
+
+    @property
+    def busy(self) -> bool:
+        """Tell whether an operation is under way, or something is still to be sent."""
+        return bool(self._folders) or any(lane.talks or lane.unsent for lane in self.lanes)
+
+    @property
+    def unanswered(self) -> int:
+        """Requests that were not answered yet, on all lanes."""
+        return sum(lane.unanswered for lane in self.lanes)
+
+    def offer(self, op: Op, now: float) -> bool:
+        """Begin an operation where there is room; False where there is none, and nothing happened."""
+        lane = None if self._folders else self._roomiest(op)
+        if lane is None:
+            return False
+        self._begin(op, lane, now, self.outcomes.append)
+        return True
+
+    def slip_in(self, op: Op, now: float) -> None:
+        """Begin an operation at once, room or not."""
+        self._begin(op, min(self.lanes, key=_load), now, self.outcomes.append, urgent=True)
+
+    def in_order(self, ops: Sequence[Op], now: float, *, ordered: bool) -> list[Outcome | None]:
+        """Begin operations one after the other, on one lane; returns a list that fills with their outcomes.
+
+        Where the server is `ordered` one is begun as soon as the one before has asked the last it has to ask.
+        """
+        outcomes: list[Outcome | None] = [None] * len(ops)
+        lane = min(self.lanes, key=_load)
+
+        def follow(place: int, now: float) -> None:
+            def done(outcome: Outcome) -> None:
+                outcomes[place] = outcome
+
+            def then(now: float) -> None:
+                if place + 1 < len(ops):
+                    follow(place + 1, now)
+
+            self._begin(ops[place], lane, now, done, then=then, early=ordered)
+
+        if ops:
+            follow(0, now)
+            self._advance(now)
+        return outcomes
+
+    def feed(self, place: int, data: bytes, now: float) -> None:
+        """Take in what came on the lane with this place. Raises Malformed."""
+        self.lanes[place].feed(data, now)
+        self._advance(now)
+
+    def _roomiest(self, op: Op) -> Lane | None:
+        return min((lane for lane in self.lanes if lane.has_room(op)), key=_load, default=None)
+
+    def _begin(
+        self,
+        op: Op,
+        lane: Lane,
+        now: float,
+        done: Callable[[Outcome], None],
+        *,
+        then: Callable[[float], None] | None = None,
+        early: bool = False,
+        urgent: bool = False,
+    ) -> None:
+        if isinstance(op, files.Walk):
+            self._walk(op, now, done, then)
+            return
+        job = _Job(op, lambda: talk(op, lane.terms), done)
+        job.then, job.early, job.urgent = then, early, urgent
+        lane.begin(job, now)
+
+    def _advance(self, now: float) -> None:
+        """Begin what had to wait: who comes next in line, and the listings that walks ask for, as room is."""
+        while True:
+            if self._line:
+                self._line.popleft()(now)
+            elif self._folders and (lane := self._roomiest(self._folders[0][0].op)) is not None:
+                self._list(*self._folders.popleft(), lane, now)
+            else:
+                return
+
+    def _walk(
+        self, op: files.Walk, now: float, done: Callable[[Outcome], None], then: Callable[[float], None] | None
+    ) -> None:
+        def end(outcome: Outcome) -> None:
+            done(outcome)
+            if then is not None:
+                self._line.append(then)
+
+        self._folders.append((_Tree(op, end), b""))
+        self._advance(now)
+
+    def _list(self, tree: _Tree, path: bytes, lane: Lane, now: float) -> None:
+        if not tree.over:
+            whole = b"/".join(part for part in (tree.op.path, path) if part)
+            job = _Job(
+                tree.op,
+                lambda: listing(tree.op, whole, lane.terms),
+                lambda outcome: self._listed(tree, path, outcome),
+            )
+            lane.begin(job, now)
+
+    def _listed(self, tree: _Tree, path: bytes, outcome: Outcome) -> None:
+        """Add a folder's listing to its tree; the folders in it come next."""
+        tree.left -= 1
+        if tree.over:
+            return
+        if not outcome.good:
+            where = path.decode("utf-8", "replace") + ": " if path else ""
+            tree.end(replace(outcome, text=where + outcome.text))
+            return
+        for name, attributes in outcome.value.items():
+            inner = path + b"/" + name if path else name
+            tree.found[inner] = attributes
+            if attributes.kind is Kind.FOLDER:
+                tree.left += 1
+                self._folders.append((tree, inner))
+        if len(path) > LONGEST_PATH or len(tree.found) > LARGEST_TREE:
+            tree.end(Outcome(tree.op, trouble=Trouble.FAILED, text="the tree has no end"))
+        elif not tree.left:
+            tree.end(Outcome(tree.op, tree.found))
+
+
+def _load(lane: Lane) -> tuple[int, int]:
+    return lane.load, lane.talks

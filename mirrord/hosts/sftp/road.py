@@ -1,0 +1,135 @@
+"""How do bytes get to a host's port, and how many a second may they be?
+
+What lies under SSH: a TCP connection made before a deadline, which notices a peer that takes nothing any more, and
+an allowance where the operator limits the bandwidth. It knows nothing of SSH.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any
+
+_AHEAD = 256 * 1024
+"""Bytes read at once: a call of the system brings many packets, and each call lets another thread run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A moment on the monotonic clock before which something must be done."""
+
+    at: float
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        """Return the moment so many seconds from now."""
+        return cls(time.monotonic() + seconds)
+
+    @property
+    def left(self) -> float:
+        """Seconds from now; never less than a moment, as 0 means "never" to some."""
+        return max(0.001, self.at - time.monotonic())
+
+    @property
+    def over(self) -> bool:
+        """Tell whether it has passed."""
+        return time.monotonic() >= self.at
+
+
+class Road:
+    """A connection, with as much of a socket's manners as an SSH library asks for.
+
+    It reads ahead, and gives up on a peer that takes nothing for `stall` seconds (`send` raises OSError then).
+    """
+
+    def __init__(self, sock: socket.socket, stall: float) -> None:
+        self._sock = sock
+        self._stall = stall
+        self._ahead = memoryview(b"")
+        self._stuck_since: float | None = None
+        self._closed = False  # the name is a socket's own; paramiko looks here
+
+    @classmethod
+    def to(cls, host: str, port: int, deadline: Deadline, stall: float) -> Road:
+        """Connect to the first address of a name that answers. Raises OSError."""
+        problem: OSError = ConnectionError("the name has no address")
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            sock = socket.socket(family, kind, protocol)
+            try:
+                sock.settimeout(deadline.left)
+                sock.connect(address)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            except OSError as e:
+                sock.close()
+                problem = e
+            else:
+                return cls(sock, stall)
+        raise problem
+
+    def recv(self, most: int) -> bytes:
+        """Return some bytes, b"" at the end. Raises OSError, TimeoutError."""
+        if not self._ahead:
+            self._ahead = memoryview(self._sock.recv(_AHEAD))
+        data = bytes(self._ahead[:most])
+        self._ahead = self._ahead[most:]
+        return data
+
+    def send(self, data: bytes) -> int:
+        """Send some bytes and return how many. Raises OSError, TimeoutError."""
+        try:
+            sent = self._sock.send(data)
+        except TimeoutError:
+            now = time.monotonic()
+            if self._stuck_since is None:
+                self._stuck_since = now
+            if now - self._stuck_since >= self._stall:
+                raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
+            raise
+        self._stuck_since = None
+        return sent
+
+    def settimeout(self, seconds: float | None) -> None:
+        """Bound every call."""
+        self._sock.settimeout(seconds)
+
+    def getpeername(self) -> Any:
+        """Return whom it leads to."""
+        return self._sock.getpeername()
+
+    def close(self) -> None:
+        """Close; a thread that waits in `recv` or `send` wakes at once."""
+        self._closed = True
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+        self._sock.close()
+
+
+class Allowance:
+    """How much may be sent now, at `rate` bytes a second; 0 is no limit. What was sent is paid for afterwards."""
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._debt = 0.0
+        self._at = time.monotonic()
+
+    @property
+    def pause(self) -> float:
+        """Seconds until something may be sent; as of the last `grant`."""
+        return max(0.0, self._debt / self._rate) if self._rate else 0.0
+
+    def grant(self, size: int) -> int:
+        """Return how many of `size` bytes may be sent now: all or none."""
+        if not self._rate or size <= 0:
+            return size
+        now = time.monotonic()
+        # What was not used for a quarter of a second is lost: a limit is no average over an hour.
+        self._debt = max(-self._rate / 4, self._debt - (now - self._at) * self._rate)
+        self._at = now
+        if self._debt > 0:
+            return 0
+        self._debt += size
+        return size

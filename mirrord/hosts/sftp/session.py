@@ -1,0 +1,587 @@
+"""How do we reach an account by SSH, and what becomes of it when the line breaks?
+
+The one door to paramiko: nobody else imports it, and its exceptions become ours here. From it we take the encryption,
+the login and the channels; files, windows and waiting are our own (`flow`), because its SFTP client drops replies.
+
+- The host's key is pinned: only its type is negotiated, and it is compared before we log in.
+- One connection, several channels, each with its own server process and its own window.
+- Few round trips: the login is sent together with the request for the service that takes it, all channels are asked
+  for at once, and SFTP's greeting travels with the request to start SFTP.
+- A peer that falls silent is noticed by our own timer; paramiko's keepalive never notices. `abort` closes the
+  transport: closing a channel waits for a peer that may never answer.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, cast
+
+import paramiko
+from cryptography.exceptions import UnsupportedAlgorithm
+from paramiko import ssh_exception
+from paramiko.auth_handler import AuthHandler
+from paramiko.auth_strategy import AuthFailure
+from paramiko.ber import BERException
+from paramiko.buffered_pipe import PipeTimeout
+from paramiko.common import cMSG_CHANNEL_OPEN, cMSG_CHANNEL_REQUEST
+from paramiko.hostkeys import InvalidHostKey
+from paramiko.packet import NeedRekeyException
+from paramiko.pkey import UnknownKeyType
+
+from mirrord.errors import BadConfig, Cancelled, MirrordError, Refused, Unavailable
+from mirrord.hosts.account import Account
+from mirrord.hosts.files import Op, Outcome, Pulse, Traits
+from mirrord.hosts.sftp import wire
+from mirrord.hosts.sftp.dialogue import HARD_LINK, LIMITS, POSIX_RENAME, STATVFS, Terms
+from mirrord.hosts.sftp.flow import Flow
+from mirrord.hosts.sftp.road import Allowance, Deadline, Road
+
+CHANNELS = 4
+"""Measured at 50 ms: one channel publishes in 6-9 s what three do in 3 s; more gain nothing."""
+STALL = 30.0
+"""Seconds without any answer after which a connection is given up."""
+KEEPALIVE = 15
+"""Seconds of silence after which something is sent, so that no router on the way forgets us."""
+OUR_WINDOW = 8 * 1024 * 1024
+"""Bytes that a server may send on a channel before we say that we read them."""
+KEPT_BACK = 96 * 1024
+"""Bytes that OpenSSH may have read without saying so yet: three packets of a channel."""
+HANDLES, MOST_HANDLES = 256, 1000
+"""Files open at once on a channel: where the server does not say how many it allows, and at most."""
+CHUNK = 4
+"""Packets sent on a lane before the next lane has its turn."""
+
+_PACKET = 32 * 1024
+_WINDOW_POLL = 0.02
+_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
+_MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")
+_HOST_KEYS = {
+    "ssh-ed25519": ("ssh-ed25519",),
+    "ecdsa-sha2-nistp256": ("ecdsa-sha2-nistp256",),
+    "ecdsa-sha2-nistp384": ("ecdsa-sha2-nistp384",),
+    "ecdsa-sha2-nistp521": ("ecdsa-sha2-nistp521",),
+    "ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256"),
+}
+"""Type of a pinned key -> algorithms by which a host proves that it has it."""
+
+LOG = logging.getLogger(__name__)
+_PARAMIKO_LOG = f"{__name__}.paramiko"
+
+
+def _demote(record: logging.LogRecord) -> bool:
+    """Let paramiko speak to those only who debug: what matters of it becomes an error of ours."""
+    record.levelno, record.levelname = logging.DEBUG, "DEBUG"
+    return LOG.isEnabledFor(logging.DEBUG)
+
+
+logging.getLogger(_PARAMIKO_LOG).addFilter(_demote)
+
+MEANINGS: dict[type[BaseException], type[MirrordError]] = {
+    ssh_exception.AuthenticationException: Refused,
+    ssh_exception.PasswordRequiredException: Refused,
+    ssh_exception.BadAuthenticationType: Refused,
+    ssh_exception.PartialAuthentication: Refused,
+    ssh_exception.UnableToAuthenticate: Refused,
+    AuthFailure: Refused,
+    ssh_exception.BadHostKeyException: Refused,
+    ssh_exception.IncompatiblePeer: Refused,
+    UnknownKeyType: Refused,
+    InvalidHostKey: Refused,
+    BERException: Refused,  # a private key in an old format, garbled
+    ssh_exception.ChannelException: Unavailable,
+    ssh_exception.MessageOrderError: Unavailable,
+    ssh_exception.ProxyCommandFailure: Unavailable,
+    ssh_exception.CouldNotCanonicalize: Unavailable,
+    ssh_exception.ConfigParseError: Unavailable,
+    paramiko.SFTPError: Unavailable,
+    ssh_exception.SSHException: Unavailable,
+    ssh_exception.NoValidConnectionsError: Unavailable,
+    PipeTimeout: Unavailable,
+    NeedRekeyException: Unavailable,
+    EOFError: Unavailable,
+    OSError: Unavailable,
+}
+"""What each exception of paramiko, and of what lies below it, means to us."""
+_FOREIGN = tuple(MEANINGS)
+_BROKEN: tuple[type[BaseException], ...] = (*_FOREIGN, Unavailable)
+_NO_KEY: tuple[type[BaseException], ...] = (*_FOREIGN, ValueError, TypeError, IndexError, UnsupportedAlgorithm)
+
+
+def translate(error: BaseException, where: str) -> MirrordError:
+    """Return our error for one of `MEANINGS`; `where` is "who: doing what"."""
+    meaning = next(MEANINGS[kind] for kind in type(error).__mro__ if kind in MEANINGS)
+    if isinstance(error, EOFError):
+        return meaning(f"{where}: the other side closed the connection")
+    if isinstance(error, OSError) and error.strerror:
+        return meaning(f"{where}: {error.strerror}")
+    return meaning(f"{where}: {str(error) or type(error).__name__}")
+
+
+_Asked = tuple[paramiko.Channel, threading.Event]
+"""A channel, and what is set when the server has said whether we get it."""
+
+
+class _Login(AuthHandler):
+    """Sends the login together with the request for the service that takes it (RFC 4252, section 5; RFC 4253, 10)."""
+
+    def _request_auth(self) -> None:
+        plain = cast("Any", super())
+        plain._request_auth()  # noqa: SLF001 - our own parent's
+        accepted = paramiko.Message()
+        accepted.add_string("ssh-userauth")
+        accepted.rewind()
+        plain._parse_service_accept(accepted)  # noqa: SLF001 - our own parent's
+
+    def _parse_service_accept(self, m: paramiko.Message) -> None:
+        """Nothing is left to do: the login is on its way."""
+
+
+class _Transport(paramiko.Transport):
+    """A transport that asks for several channels at once; paramiko's own call waits for each."""
+
+    _channels: Any
+    _next_channel: Callable[[], int]
+    _send_user_message: Callable[[paramiko.Message], None]
+
+    def log_in(self, user: str, key: paramiko.PKey) -> threading.Event:
+        """Ask for the login; the event is set when the answer is there."""
+        answered = threading.Event()
+        self.auth_handler = _Login(self)
+        self.auth_handler.auth_publickey(user, key, answered)
+        return answered
+
+    def ask_for_channels(self, count: int) -> list[_Asked]:
+        """Ask for sessions; each event is set when the answer is there (`has` tells which)."""
+        asked = []
+        for _ in range(count):
+            with self.lock:
+                number = self._next_channel()
+                channel = cast("Any", paramiko.Channel(number))
+                self._channels.put(number, channel)
+                self.channel_events[number] = answered = threading.Event()
+                self.channels_seen[number] = True
+                channel._set_transport(self)  # noqa: SLF001 - as Transport.open_channel does
+                channel._set_window(OUR_WINDOW, _PACKET)  # noqa: SLF001 - the same
+            m = paramiko.Message()
+            m.add_byte(cMSG_CHANNEL_OPEN)
+            m.add_string("session")
+            m.add_int(number)
+            m.add_int(OUR_WINDOW)
+            m.add_int(_PACKET)
+            self._send_user_message(m)
+            asked.append((channel, answered))
+        return asked
+
+    def has(self, channel: paramiko.Channel) -> bool:
+        """Tell whether the server granted the channel."""
+        return self._channels.get(channel.chanid) is not None and bool(channel.active)
+
+    def ask_for_sftp(self, channel: paramiko.Channel) -> threading.Event:
+        """Ask for SFTP on a channel; the event is set when the answer is there, or the channel was closed."""
+        m = paramiko.Message()
+        m.add_byte(cMSG_CHANNEL_REQUEST)
+        m.add_int(channel.remote_chanid)
+        m.add_string("subsystem")
+        m.add_boolean(b=True)
+        m.add_string("sftp")
+        self._send_user_message(m)
+        return channel.event
+
+
+class _Bell:
+    """Rings when any channel has something new; stands where paramiko expects an event for one channel."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def set(self) -> None:
+        """Ring."""
+        self._event.set()
+
+    def clear(self) -> None:
+        """Keep ringing: another channel may have something."""
+
+    def wait(self, seconds: float) -> None:
+        """Wait until it rings."""
+        self._event.wait(seconds)
+        self._event.clear()
+
+
+class _FewerChannels(Exception):
+    """The server dropped us when we asked for several channels."""
+
+
+class SftpFiles:
+    """An account's files over SFTP; `mirrord.hosts.files.Files` is the contract."""
+
+    traits: Traits
+
+    def __init__(self, account: Account, *, stall: float = STALL) -> None:
+        """Make what `open` fills; use `open`."""
+        self._who = account.mirror
+        self._account = account
+        self._stall = stall
+        self._doing = "working over SFTP"
+        self._bell = _Bell()
+        self._road: Road | None = None
+        self._transport: _Transport | None = None
+        self._channels: list[paramiko.Channel] = []
+        self._flow = Flow(())
+        self._waited = 0.0
+        self._cancelled = False
+        self._unusable = ""
+        self._allowance = Allowance(account.bandwidth)
+
+    @classmethod
+    def open(
+        cls, account: Account, *, timeout: float = 30.0, channels: int = CHANNELS, stall: float = STALL
+    ) -> SftpFiles:
+        """Log in, within `timeout` seconds. Raises Unavailable, Refused, BadConfig."""
+        pinned = _pinned_key(account)
+        key = _private_key(account)
+        deadline = Deadline.after(timeout)
+        for count in (channels, 1):
+            files = cls(account, stall=stall)
+            try:
+                files._connect(pinned, key, deadline, count)
+            except _FewerChannels:
+                files.close()
+            except BaseException:
+                files.close()
+                raise
+            else:
+                return files
+        raise Unavailable(f"{account.mirror}: starting SFTP: the other side closed the connection")
+
+    # Logging in
+
+    def _connect(self, pinned: tuple[str, bytes], key: paramiko.PKey, deadline: Deadline, channels: int) -> None:
+        account = self._account
+        try:
+            self._doing = f"connecting to {account.host} port {account.port}"
+            self._road = Road.to(account.host, account.port, deadline, self._stall)
+            transport = self._shake_hands(self._road, pinned, deadline)
+            self._doing = f"logging in as {account.user}"
+            asked = self._log_in(transport, key, deadline, channels)
+            self._doing = "starting SFTP"
+            self._start_sftp(transport, asked, deadline)
+        except _FOREIGN as e:
+            raise self._ours(e) from e
+        except wire.Malformed as e:
+            raise Unavailable(f"{self._where}: {e}") from e
+        self._doing = "working over SFTP"
+
+    def _shake_hands(self, road: Road, pinned: tuple[str, bytes], deadline: Deadline) -> _Transport:
+        """Agree on keys with the host that has the pinned one."""
+        self._transport = transport = _Transport(cast("Any", road), default_window_size=OUR_WINDOW)
+        transport.set_log_channel(_PARAMIKO_LOG)
+        options = transport.get_security_options()
+        options.ciphers = _CIPHERS
+        options.digests = _MACS
+        options.kex = tuple(kex for kex in options.kex if not kex.endswith("sha1"))
+        options.key_types = _HOST_KEYS[pinned[0]]
+        transport.banner_timeout = transport.handshake_timeout = deadline.left
+        agreed = threading.Event()
+        transport.start_client(event=agreed)
+        other = f"its key is not the pinned one ({pinned[0]}); if it was re-installed, update host_key"
+        try:
+            self._await(agreed, deadline)
+        except ssh_exception.IncompatiblePeer as e:
+            if "host key" in str(e):
+                raise Refused(f"{self._where}: {other}") from e
+            raise
+        if transport.get_remote_server_key().asbytes() != pinned[1]:
+            raise Refused(f"{self._where}: {other}")
+        transport.set_keepalive(KEEPALIVE)
+        return transport
+
+    def _log_in(self, transport: _Transport, key: paramiko.PKey, deadline: Deadline, channels: int) -> list[_Asked]:
+        """Log in and ask for channels."""
+        answered = transport.log_in(self._account.user, key)
+        # OpenSSH reads on where the login ended; others may not like to be asked before.
+        asked = transport.ask_for_channels(channels) if _is_openssh(transport) else []
+        self._await(answered, deadline)
+        if not transport.is_authenticated():
+            raise Refused(
+                f"{self._where}: the host does not take our key; add this line to the account's authorized_keys:"
+                f" {key.get_name()} {key.get_base64()}"
+            )
+        return asked or transport.ask_for_channels(channels)
+
+    def _start_sftp(self, transport: _Transport, asked: list[_Asked], deadline: Deadline) -> None:
+        """Start SFTP on as many channels as we get, and greet."""
+        ordered = _is_openssh(transport)
+        greeting = wire.encode(0, wire.Init())
+        if ordered:  # it says what it can anyway; to others an unknown request may be a shock
+            greeting += wire.encode(0, wire.Limits())
+        try:
+            started = []
+            for channel, answered in asked:
+                self._await(answered, deadline)
+                if transport.has(channel):
+                    started.append((channel, transport.ask_for_sftp(channel)))
+            if not started:
+                raise Refused(f"{self._where}: the host grants no session; does the account allow SFTP?")
+            for channel, answered in started:
+                self._await(answered, deadline)
+                if not _is_over(channel):
+                    channel.in_buffer.set_event(cast("Any", self._bell))
+                    channel.settimeout(0.0)
+                    channel.sendall(greeting)  # only now the server takes anything: its window was 0 before
+                    self._channels.append(channel)
+            answers = self._greet(deadline, 2 if ordered else 1)
+        except _BROKEN as e:
+            if len(asked) > 1 and not deadline.over and not self._cancelled:
+                raise _FewerChannels from e
+            raise
+        self._channels = [channel for channel, answer in zip(self._channels, answers, strict=True) if answer]
+        first = next((answer for answer in answers if answer), None)
+        if first is None:
+            raise Refused(f"{self._where}: the account has no SFTP")
+        self._agree(first, ordered=ordered)
+
+    def _greet(self, deadline: Deadline, expected: int) -> list[list[wire.Reply] | None]:
+        """Wait for what each channel answers to the greeting; None for one that closed before it had answered."""
+        frames = [wire.Frames() for _ in self._channels]
+        answers: list[list[wire.Reply] | None] = [[] for _ in self._channels]
+        while True:
+            for place, channel in enumerate(self._channels):
+                answer, over = answers[place], _is_over(channel)
+                if channel.recv_ready():
+                    for packet in frames[place].feed(channel.recv(OUR_WINDOW)):
+                        if answer is not None:
+                            answer.append(wire.decode_reply(packet)[1])
+                elif answer is not None and len(answer) < expected and over:
+                    answers[place] = None
+            if all(answer is None or len(answer) >= expected for answer in answers):
+                break
+            self._check(deadline)
+            self._bell.wait(deadline.left)
+        return answers
+
+    def _agree(self, answers: Sequence[wire.Reply], *, ordered: bool) -> None:
+        """Learn from the first channel's answers what the server can."""
+        version = answers[0]
+        if not isinstance(version, wire.Version) or version.version < wire.VERSION:
+            raise Refused(f"{self._where}: the host speaks no SFTP version 3")
+        extensions = frozenset(name for name, _ in version.extensions)
+        block, handles = wire.SAFE_BLOCK, HANDLES
+        limits = answers[1] if len(answers) > 1 else None
+        if LIMITS in extensions and isinstance(limits, wire.ExtendedReply):
+            capacity = wire.Capacity.decode(limits.data)
+            block = max(block, min(capacity.read or block, capacity.write or block))
+            handles = min(capacity.handles or handles, MOST_HANDLES)
+        self.traits = Traits(
+            ordered=ordered,
+            symlink=True,
+            hard_link=HARD_LINK in extensions,
+            replace=POSIX_RENAME in extensions,
+            space=STATVFS in extensions,
+        )
+        lanes = []
+        for channel in self._channels:
+            window = channel.out_window_size
+            in_flight = max(window - KEPT_BACK, window // 2)
+            if self._account.bandwidth:
+                in_flight = min(in_flight, max(_PACKET, 2 * self._account.bandwidth // len(self._channels)))
+            lanes.append(
+                Terms(
+                    in_flight=in_flight,
+                    replies=OUR_WINDOW // 2,
+                    block=min(block, in_flight),
+                    handles=handles,
+                    extensions=extensions,
+                    root=os.fsencode(self._account.root),
+                )
+            )
+        self._flow = Flow(lanes)
+
+    def _await(self, event: threading.Event, deadline: Deadline) -> None:
+        """Wait for what paramiko's thread is to tell us. Raises its exception where it ended instead."""
+        event.wait(deadline.left)
+        self._check(deadline)
+
+    def _check(self, deadline: Deadline) -> None:
+        transport = self._transport
+        assert transport is not None
+        if self._cancelled:
+            raise Cancelled(f"{self._where}: told to stop")
+        if not transport.is_active():
+            raise transport.get_exception() or EOFError
+        if deadline.over:
+            raise Unavailable(f"{self._where}: no answer in time")
+
+    # Working
+
+    def carry_out(self, ops: Iterable[Op], pulse: Pulse | None = None) -> Iterator[Outcome]:
+        """Do all, in any order, many at once; yield every outcome."""
+        flow, source = self._flow, iter(ops)
+        next_pulse = time.monotonic() + pulse.every if pulse else float("inf")
+        self._begin()
+        try:
+            held = next(source, None)
+            while held is not None or flow.busy:
+                now = time.monotonic()
+                if pulse is not None and now >= next_pulse:
+                    flow.slip_in(pulse.make(), now)
+                    next_pulse = now + pulse.every
+                while held is not None and flow.offer(held, now):
+                    held = next(source, None)
+                self._exchange(next_pulse)
+                while flow.outcomes:
+                    yield flow.outcomes.popleft()
+        except BaseException:
+            self._unusable = self._unusable or "an earlier piece of work was broken off"
+            raise
+
+    def in_order(self, ops: Sequence[Op]) -> list[Outcome]:
+        """Do one after the other, in one flight where the server keeps order; later ones are tried in any case."""
+        self._begin()
+        try:
+            outcomes = self._flow.in_order(ops, time.monotonic(), ordered=self.traits.ordered)
+            while self._flow.busy:
+                self._exchange(float("inf"))
+        except BaseException:
+            self._unusable = self._unusable or "an earlier piece of work was broken off"
+            raise
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def bytes_moved(self) -> tuple[int, int]:
+        """Return payload bytes sent and received so far."""
+        lanes = self._flow.lanes
+        return sum(lane.payload_sent for lane in lanes), sum(lane.payload_received for lane in lanes)
+
+    def abort(self) -> None:
+        """Break off, from any thread, at once."""
+        self._cancelled = True
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connection; never blocks on a stalled peer."""
+        self._unusable = self._unusable or "the connection was closed"
+        if self._road is not None:
+            self._road.close()
+        if self._transport is not None:
+            self._transport.close()
+            # Its timer would keep a process alive until the handshake could not be done any more.
+            self._transport.packetizer.complete_handshake()
+        self._bell.set()
+
+    @property
+    def _where(self) -> str:
+        return f"{self._who}: {self._doing}"
+
+    def _begin(self) -> None:
+        if self._cancelled:
+            raise Cancelled(f"{self._where}: told to stop")
+        if self._unusable:
+            raise Unavailable(f"{self._where}: {self._unusable}")
+        self._waited = 0.0
+
+    def _exchange(self, until: float) -> None:
+        """Send and receive what can be; where there is nothing, wait for the server, or `until` (monotonic time)."""
+        try:
+            moved = self._send()
+            moved = self._receive() or moved
+            if not moved:
+                self._wait(until)
+        except _FOREIGN as e:
+            raise self._ours(e) from e
+        except wire.Malformed as e:
+            raise Unavailable(f"{self._where}: {e}") from e
+
+    def _send(self) -> bool:
+        moved = False
+        for lane, channel in zip(self._flow.lanes, self._channels, strict=True):
+            for _ in range(CHUNK):
+                size = min(lane.unsent, channel.out_window_size, channel.out_max_packet_size - 64)
+                size = self._allowance.grant(size)
+                if size <= 0:
+                    break
+                channel.send(lane.take(size))
+                moved = True
+        return moved
+
+    def _receive(self) -> bool:
+        moved = False
+        for place, channel in enumerate(self._channels):
+            over = _is_over(channel)
+            if channel.recv_ready():
+                self._flow.feed(place, channel.recv(OUR_WINDOW), time.monotonic())
+                moved = True
+            elif over:
+                raise (self._transport and self._transport.get_exception()) or EOFError
+        if moved:
+            self._waited = 0.0
+        return moved
+
+    def _wait(self, until: float) -> None:
+        """Wait for the server. Raises Unavailable where it has been silent for too long."""
+        if self._cancelled:
+            raise Cancelled(f"{self._where}: told to stop")
+        began = time.monotonic()
+        limits = [until - began, self._stall - self._waited]
+        pause = self._allowance.pause
+        if pause:
+            limits.append(pause)
+        elif any(lane.unsent for lane in self._flow.lanes):
+            limits.append(_WINDOW_POLL)  # nothing rings when a window opens
+        self._bell.wait(max(0.0, min(limits)))
+        if self._flow.unanswered and not pause:
+            self._waited += time.monotonic() - began
+        if self._waited >= self._stall:
+            raise Unavailable(f"{self._where}: no answer for {self._stall:.0f} s")
+
+    def _ours(self, error: BaseException) -> MirrordError:
+        """Translate; after `abort` whatever broke broke because of it."""
+        if self._cancelled:
+            return Cancelled(f"{self._where}: told to stop")
+        return translate(error, self._where)
+
+
+def _is_openssh(transport: paramiko.Transport) -> bool:
+    """Tell whether the server is one that is known to keep strict order."""
+    return "OpenSSH" in transport.remote_version
+
+
+def _is_over(channel: paramiko.Channel) -> bool:
+    return bool(channel.closed or channel.eof_received)
+
+
+def _pinned_key(account: Account) -> tuple[str, bytes]:
+    """Return type and bytes of the pinned host key. Raises BadConfig."""
+    words = account.host_key.split()
+    try:
+        kind, key = words[0], base64.b64decode(words[1], validate=True)
+    except (IndexError, binascii.Error, ValueError):
+        kind, key = "", b""
+    if kind not in _HOST_KEYS or not key:
+        known = ", ".join(_HOST_KEYS)
+        raise BadConfig(
+            [f"{account.mirror}: host_key is no public key as in known_hosts: TYPE BASE64, with a TYPE of {known}"]
+        )
+    return kind, key
+
+
+def _private_key(account: Account) -> paramiko.PKey:
+    """Fetch and read the private key. Raises Refused, and BadConfig where it cannot be fetched."""
+    text = account.key().decode("utf-8", "replace")
+    where = f"{account.mirror}: reading the private key"
+    for kind in (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey):
+        try:
+            return kind.from_private_key(io.StringIO(text))
+        except ssh_exception.PasswordRequiredException as e:
+            raise Refused(
+                f"{where}: it is encrypted and nobody is there to decrypt it; make one without a passphrase"
+                " (ssh-keygen -t ed25519 -N '') that may do nothing but SFTP"
+            ) from e
+        except _NO_KEY:
+            continue  # another kind, or no key at all: nothing of what the library says may show the key
+    raise Refused(f"{where}: it is not a private key of type Ed25519, ECDSA or RSA in OpenSSH's or PEM format")
