@@ -103,8 +103,8 @@ def find_or_build(kind: str, root: Path) -> Path:
         if not final.is_dir():
             build(kind, root, final)
         point(shed / kind, final.name)
-        if kind == "dev" and (not (root / ".venv").exists() or (root / ".venv").is_symlink()):
-            point(root / ".venv", f".make/{kind}")  # where editors look; one that a person made is left alone
+        if kind == "dev":
+            offer(root)
     return final
 
 
@@ -227,6 +227,12 @@ def settle(part: Path, final: Path) -> None:
         text = file.read_bytes()
         if bytes(part) in text and b"\0" not in text:  # programs in machine code carry no path of ours
             file.write_bytes(text.replace(bytes(part), bytes(final)))
+
+
+def offer(root: Path) -> None:
+    """Point `.venv`, where editors look, to the environment for development; one that a person made is left alone."""
+    if not (root / ".venv").exists() or (root / ".venv").is_symlink():
+        point(root / ".venv", ".make/dev")
 
 
 def point(link: Path, target: str) -> None:
