@@ -190,9 +190,12 @@ class Host(Protocol):
         found: Survey,
         ahead: Plan | None = None,
         stop: threading.Event | None = None,
+        *,
+        patient: bool = True,
     ) -> AbstractContextManager[Hold]:
         """Take the lock; raises Locked(holder, since). Entering undoes a dead holder's half switch.
 
+        Where only a minute's watch can tell that a holder is dead, it is watched, unless not `patient`.
         `found` is the last survey. What the plan `ahead` links from is listed while the lock is being taken.
         Once `stop` is set, no more is begun, what is on its way is answered, and Cancelled is raised.
         """

@@ -81,10 +81,12 @@ class FilesHost:
         found: Survey,
         ahead: Plan | None = None,
         stop: threading.Event | None = None,
+        *,
+        patient: bool = True,
     ) -> Iterator[FilesHold]:
         """Take the lock for as long as the context lasts."""
         nonce = secrets.token_hex(6)
-        lock = Lock(me, nonce, self._layout.mirror, self._clock, self._alive)
+        lock = Lock(me, nonce, self._layout.mirror, self._clock, self._alive, patient=patient)
         crew = self._crew(lock, stop)
         hold = FilesHold(self._layout, crew, lock, nonce, known, found, self._files.traits.hard_link)
         try:

@@ -104,8 +104,8 @@ def parse_record(text: bytes) -> Record | None:
         return None
 
 
-Liveness = Callable[[Record], bool | None]
-"""Whether a record's holder lives: False means it is surely gone, None that this machine cannot tell."""
+Liveness = Callable[[Record, Holder], bool | None]
+"""Whether a record's holder lives, asked by another: False means it is surely gone, None that it cannot be told."""
 
 
 def this_process(controller: str) -> Holder:
@@ -113,12 +113,12 @@ def this_process(controller: str) -> Holder:
     return Holder(controller, socket.gethostname(), _boot_id(), os.getpid(), _start_of(os.getpid()), time.time())
 
 
-def is_alive(record: Record) -> bool | None:
+def is_alive(record: Record, me: Holder) -> bool | None:
     """Tell whether the holder lives; None where it is not of this machine, or of another container on it."""
     holder = record.holder
-    if (holder.host, holder.boot_id) != (socket.gethostname(), _boot_id()):
+    if (holder.host, holder.boot_id) != (me.host, me.boot_id) or not me.boot_id:
         return None
-    if (holder.pid, holder.start) == (os.getpid(), _start_of(os.getpid())):
+    if (holder.pid, holder.start) == (me.pid, me.start):
         return record.nonce in _held
     try:
         os.kill(holder.pid, 0)
@@ -157,8 +157,13 @@ class Lock:
         mirror: str,
         clock: Callable[[], float] = time.monotonic,
         alive: Liveness = is_alive,
+        *,
+        patient: bool = True,
     ) -> None:
-        """Nothing is held yet. `clock` in seconds, goes on while this machine sleeps, if it can."""
+        """Nothing is held yet. `clock` in seconds, goes on while this machine sleeps, if it can.
+
+        Not `patient`: where it takes a minute's watch to tell that a holder is dead, it counts as alive.
+        """
         self.number = 0
         self.held = False
         """Whether the lock file is ours, as far as we know: nobody removes another's."""
@@ -169,6 +174,7 @@ class Lock:
         self._doing = f"{mirror}: taking the lock"
         self._clock = clock
         self._alive = alive
+        self._patient = patient
         self._beats = 0
         self._beaten = clock()
 
@@ -242,10 +248,10 @@ class Lock:
             if text is None:
                 return None
             record = parse_record(text)
-            alive = self._alive(record) if record is not None else None
+            alive = self._alive(record, self._record.holder) if record is not None else None
             if alive is False:
                 return text
-            if alive or (seen is not None and seen != (text, attributes)):
+            if alive or not self._patient or (seen is not None and seen != (text, attributes)):
                 raise self._locked(record)
             if self._clock() >= until:
                 return text

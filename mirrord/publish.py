@@ -1,0 +1,374 @@
+"""How does a mirror come to serve a snapshot?
+
+Look, object, plan; then, under the mirror's lock: stage, inspect, switch, post, prune. Looking takes one flight, and
+where the mirror serves the snapshot already it is the whole work. Nothing is sent before every objection was heard:
+a served snapshot that is newer than ours, or too much that would vanish. How each step is done on a host is said
+in `mirrord.hosts`; when to publish, and what follows from a failure, is the controller's affair.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
+
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+
+from mirrord.errors import Braked, Conflict, Locked, MirrordError, PutOff, Refused, Unavailable, Unverified
+from mirrord.hosts import Content, Findings, Hold, Holder, Host, Known, Progress
+from mirrord.manifest import (
+    LONGEST_PATH,
+    MANIFEST_NAME,
+    OWN_FOLDER,
+    SIGNATURE_SUFFIX,
+    Manifest,
+    Signed,
+    Snapshot,
+    SnapshotId,
+    show,
+)
+from mirrord.plan import Guard, Plan, Survey, brake, foreign_manifest, make_plan
+from mirrord.trust.keys import Signers
+from mirrord.trust.snapshots import check_manifest, check_signed
+
+ATTEMPTS = 4
+"""How often a mirror that breaks off is tried before the next regular publish."""
+_LONGEST_SIGNATURE = 65536
+_LONGEST_MANIFEST = 1 << 28
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What became of publishing one snapshot to one mirror; plain values, as `sync --json` has them."""
+
+    mirror: str
+    result: str
+    """`published`, `unchanged` (it served this content already), `failed` or `refused` (by a brake)."""
+    release: str
+    serial: int
+    files_sent: int = 0
+    files_linked: int = 0
+    files_patched: int = 0
+    files_removed: int = 0
+    bytes_sent: int = 0
+    seconds: float = 0.0
+    error: str | None = None
+    error_code: int = 0
+    """The exit code that the error stands for; 0 where there is none."""
+    halts: bool = False
+    """Publishing by itself must stop until a person has looked: the mirror serves what our state does not know."""
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def failure(cls, mirror: str, signed: Signed, error: MirrordError, seconds: float) -> Published:
+        """Return the result of a publish that ended with an error."""
+        return cls(
+            mirror,
+            "refused" if isinstance(error, Braked) else "failed",
+            signed.snapshot.id,
+            signed.snapshot.serial,
+            seconds=seconds,
+            error=str(error),
+            error_code=error.exit_code,
+            halts=isinstance(error, Braked) and error.brake == "serial",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a look at a mirror means for a snapshot that it is to serve."""
+
+    survey: Survey
+    served: Snapshot | None
+    """What the mirror's card says, where its signature holds and it is of this site."""
+    before: Manifest | None
+    """The files that are served now, where that is known for sure."""
+    base: SnapshotId | None
+    """The release whose unchanged files can be linked."""
+    held: Manifest | None
+    """Its files."""
+
+    def plan(self, mirror: str, target: SnapshotId, wanted: Manifest, suspects: Collection[bytes] = ()) -> Plan:
+        """Plan what it takes to serve `wanted`."""
+        return make_plan(mirror, target, wanted, self.survey.current, self.base, self.held, suspects)
+
+
+def look(host: Host, wanted: Manifest, known: Known, *, signers: Signers, identity: str | None, site: str) -> Outlook:
+    """Look at a mirror, and believe of it only what is signed or what we published ourselves."""
+    return _judge(host, host.survey(), wanted, known, signers, identity, site)
+
+
+def _judge(
+    host: Host, survey: Survey, wanted: Manifest, known: Known, signers: Signers, identity: str | None, site: str
+) -> Outlook:
+    served: Snapshot | None = None
+    if survey.card is not None and survey.card_sig is not None:
+        try:
+            served = check_signed(survey.card, survey.card_sig, signers, identity, site)
+        except Unverified:
+            served = None  # an altered or unsigned card says nothing; what we know ourselves still counts
+    before = known(survey.current) if survey.current is not None else None
+    if before is None and served is not None and served.id == survey.current:
+        before = _read_manifest(host, served, wanted, signers, identity)
+    if survey.whole and before is not None:
+        return Outlook(survey, served, before, survey.current, before)
+    for release in reversed(survey.releases):
+        if (held := known(release)) is not None:
+            return Outlook(survey, served, before, release, held)
+    return Outlook(survey, served, before, None, None)
+
+
+def _read_manifest(
+    host: Host, served: Snapshot, wanted: Manifest, signers: Signers, identity: str | None
+) -> Manifest | None:
+    """Read what another controller published, from the mirror itself; None where its signature does not hold."""
+    path = OWN_FOLDER + b"/" + MANIFEST_NAME
+    limit = min(_LONGEST_MANIFEST, served.files * (2 * LONGEST_PATH + 70))
+    try:
+        text = b"".join(host.read(served.id, path, limit))
+        sig = b"".join(host.read(served.id, path + SIGNATURE_SUFFIX, _LONGEST_SIGNATURE))
+        digests = check_manifest(text, sig, served, signers, identity)
+    except Unverified:
+        return None
+    return foreign_manifest(digests, served.size, wanted)
+
+
+def object_to(mirror: str, outlook: Outlook, signed: Signed, guard: Guard, *, allow_deletions: bool) -> None:
+    """Raise Braked where a person must look before anything is sent."""
+    doing = f"{mirror}: publishing {signed.snapshot.id}"
+    if outlook.survey.obstacle is not None:
+        raise Braked(f"{doing}: {outlook.survey.obstacle}", brake="adopt")
+    served, ours = outlook.served, signed.snapshot
+    if served is not None and (
+        served.serial > ours.serial or (served.serial == ours.serial and served.manifest_sha256 != ours.manifest_sha256)
+    ):
+        raise Braked(
+            f"{doing}: it serves {served.id} with serial {served.serial}, signed for this site, and ours has serial"
+            f" {ours.serial}: another controller published it, or our state folder is older than it; automatic"
+            f" publishing stops. If ours is the right content, `mirrord rollback {ours.id}` publishes it with a higher"
+            " serial; if the mirror's is, bring the state folder or the other controller up to date",
+            brake="serial",
+        )
+    if outlook.before is not None and not allow_deletions and (why := brake(outlook.before, signed.manifest, guard)):
+        raise Braked(f"{doing}: {why}; if that is meant, `mirrord sync --allow-deletions`", brake="deletions")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One snapshot for one mirror, and on which terms."""
+
+    me: Holder
+    mirror: str
+    signed: Signed
+    content: Content
+    known: Known
+    signers: Signers
+    identity: str | None
+    keep: int
+    """Releases that stay on the mirror."""
+    guard: Guard = field(default_factory=Guard)
+    allow_deletions: bool = False
+    mend: bool = False
+    """Readers saw the served release altered or incomplete: it is listed and put right."""
+    suspects: frozenset[bytes] = frozenset()
+    """Paths whose bytes they saw to be wrong, which no listing shows."""
+    seen: Callable[[Progress], None] = lambda _: None
+    stop: threading.Event | None = None
+
+    @property
+    def target(self) -> SnapshotId:
+        """The snapshot's id."""
+        return self.signed.snapshot.id
+
+    @property
+    def doing(self) -> str:
+        """Who does what, for messages."""
+        return f"{self.mirror}: publishing {self.target}"
+
+    def outlook(self, host: Host, survey: Survey) -> Outlook:
+        """Judge a survey; raises Braked where a person must look first."""
+        site = self.signed.snapshot.site
+        outlook = _judge(host, survey, self.signed.manifest, self.known, self.signers, self.identity, site)
+        object_to(self.mirror, outlook, self.signed, self.guard, allow_deletions=self.allow_deletions)
+        return outlook
+
+    def ended(self, result: str) -> Published:
+        """Return a result in which nothing was sent."""
+        return Published(self.mirror, result, self.target, self.signed.snapshot.serial)
+
+
+def publish(host: Host, task: Task, switched: Callable[[Published], None] = lambda _: None) -> Published:
+    """Try once. `switched` is told as soon as readers see the snapshot; what follows is cleaning up.
+
+    Raises Braked (a person must look), Conflict, Locked, Full, Damaged, Refused, Unavailable and Cancelled; whatever
+    it was, repeating on a fresh host continues.
+    """
+    outlook = task.outlook(host, host.survey())
+    if _serves(outlook.survey, task):
+        return _keep_up(host, task, outlook)
+    plan = outlook.plan(task.mirror, task.target, task.signed.manifest, task.suspects)
+    with host.hold(task.me, task.known, outlook.survey, plan, task.stop) as hold:
+        if hold.found is not outlook.survey:  # a dead holder's lock was taken over: what we saw may be old
+            outlook = task.outlook(host, hold.found)
+            if _serves(outlook.survey, task):
+                return _tend(hold, task, outlook)
+            plan = outlook.plan(task.mirror, task.target, task.signed.manifest, task.suspects)
+        try:
+            return _lead_over(hold, task, plan, switched)
+        except Conflict:
+            task.outlook(host, host.survey())  # says so if it is a newer snapshot that came between
+            raise
+
+
+def _serves(survey: Survey, task: Task) -> bool:
+    return survey.current == task.target and survey.whole
+
+
+def _lead_over(hold: Hold, task: Task, plan: Plan, switched: Callable[[Published], None]) -> Published:
+    staged = hold.stage(plan, task.signed, task.content, task.seen)
+    if hold.inspect(staged, task.signed):
+        again = hold.stage(plan, task.signed, task.content, task.seen)
+        staged = replace(again, files_sent=staged.files_sent + again.files_sent,
+                         bytes_sent=staged.bytes_sent + again.bytes_sent)  # fmt: skip
+        if findings := hold.inspect(staged, task.signed):
+            raise Refused(f"{task.doing}: {_name_wrong(findings)}; somebody or something there alters files, look")
+    hold.serve(task.target, plan.instead_of)
+    published = replace(
+        task.ended("published"),
+        files_sent=staged.files_sent,
+        files_linked=staged.files_linked,
+        files_removed=len(plan.removed),
+        bytes_sent=staged.bytes_sent,
+    )
+    switched(published)
+    if staged.stood:
+        _post(hold, task)
+    return _prune(hold, task, published)
+
+
+def _keep_up(host: Host, task: Task, outlook: Outlook) -> Published:
+    """The mirror serves the snapshot: mend, post or clean up where that is wanted, else leave it alone."""
+    needed = task.mend or task.suspects or _card_is_due(outlook, task)
+    if not needed and outlook.survey.tidy:
+        return task.ended("unchanged")
+    try:
+        with host.hold(task.me, task.known, outlook.survey, stop=task.stop, patient=bool(needed)) as hold:
+            if hold.found is not outlook.survey:
+                outlook = task.outlook(host, hold.found)
+                if not _serves(outlook.survey, task):
+                    raise Unavailable(f"{task.doing}: it changed while we took the lock; the next try looks again")
+            return _tend(hold, task, outlook)
+    except Locked:
+        if needed:
+            raise
+        return task.ended("unchanged")  # who holds the lock cleans up
+
+
+def _tend(hold: Hold, task: Task, outlook: Outlook) -> Published:
+    published = task.ended("unchanged")
+    if task.mend or task.suspects:
+        mended = hold.mend(task.signed, task.content, task.suspects, task.seen)
+        if mended.wrong:
+            published = replace(
+                task.ended("published"),
+                files_sent=mended.files_sent,
+                files_removed=len(mended.wrong.extra),
+                bytes_sent=mended.bytes_sent,
+            )
+    if _card_is_due(outlook, task):
+        published = replace(published, bytes_sent=published.bytes_sent + _post(hold, task))
+    return _prune(hold, task, published)
+
+
+def _card_is_due(outlook: Outlook, task: Task) -> bool:
+    """Tell whether the mirror's card is another than ours, and not one that was signed after it."""
+    files = tuple(task.signed.changing_files().values())
+    if (outlook.survey.card, outlook.survey.card_sig) == files:
+        return False
+    return outlook.served is None or outlook.served.next_expected <= task.signed.snapshot.next_expected
+
+
+def _post(hold: Hold, task: Task) -> int:
+    files = task.signed.changing_files()
+    hold.post(files, task.signed.signed_at)
+    return sum(map(len, files.values()))
+
+
+def _prune(hold: Hold, task: Task, published: Published) -> Published:
+    newest = sorted({*hold.found.releases, task.target})[-max(1, task.keep) :]
+    pruned = hold.prune(frozenset({*newest, task.target}))
+    return replace(published, warnings=tuple(f"{name}: {why}" for name, why in pruned.failed.items()))
+
+
+def _name_wrong(findings: Findings) -> str:
+    named = [("missing", findings.missing), ("not as sent", findings.different), ("not ours", findings.extra)]
+    return "after staging, " + ", ".join(
+        f"{len(paths)} paths are {how} ({show(paths[0])!r} first)" for how, paths in named if paths
+    )
+
+
+def publish_with_retries(
+    open_host: Callable[[], Host],
+    me: Holder,
+    mirror: str,
+    signed: Signed,
+    content: Content,
+    known: Known,
+    *,
+    signers: Signers,
+    identity: str | None,
+    keep: int,
+    guard: Guard,
+    allow_deletions: bool = False,
+    mend: bool = False,
+    suspects: Collection[bytes] = (),
+    seen: Callable[[Progress], None] = lambda _: None,
+    stop: threading.Event | None = None,
+    attempts: int = ATTEMPTS,
+    pause: Callable[[float], object] | None = None,
+) -> Published:
+    """Make a mirror serve a snapshot; however it ends, the result says so, and repeating continues.
+
+    Where the connection breaks, it is tried a few times more on fresh hosts; `open_host` may raise as
+    `hosts.opening.open_host` does. `pause` waits so many seconds between two tries. The rest is as in `Task`.
+    """
+    task = Task(me, mirror, signed, content, known, signers, identity, keep, guard, allow_deletions, mend,
+                frozenset(suspects), seen, stop)  # fmt: skip
+    stopped = stop if stop is not None else threading.Event()
+    started = time.monotonic()
+    served: list[Published] = []
+
+    def once() -> Published:
+        host = open_host()
+        try:
+            return publish(host, task, served.append)
+        finally:
+            host.close()
+
+    def rest(seconds: float) -> None:
+        (pause or stopped.wait)(seconds)
+
+    retrying = Retrying(
+        retry=retry_if_exception(lambda e: _passes(e) and not stopped.is_set()),
+        stop=stop_after_attempt(attempts),
+        wait=wait_exponential_jitter(initial=0.5, max=5.0, jitter=0.5),
+        sleep=rest,
+        reraise=True,
+    )
+    try:
+        published = retrying(once)
+    except MirrordError as e:
+        seconds = time.monotonic() - started
+        if not served:
+            return Published.failure(mirror, signed, e, seconds)
+        # Readers see it; what is left to clean up, the next publish does.
+        return replace(served[0], seconds=seconds, warnings=(str(e),))
+    if served and published.result == "unchanged":
+        published = replace(served[0], warnings=published.warnings)
+    return replace(published, seconds=time.monotonic() - started)
+
+
+def _passes(error: BaseException) -> bool:
+    """Tell whether the same call may well succeed in a moment."""
+    return isinstance(error, Unavailable) and not isinstance(error, PutOff)
