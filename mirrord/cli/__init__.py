@@ -1,0 +1,26 @@
+"""What can a person type, and what comes of it?
+
+A verb parses its arguments, asks the desk (the running daemon's, or one of its own), shows the result and ends with the
+exit code of the contract. What verbs do is said in `mirrord.control.desk`.
+
+    app.py      the verbs and their options
+    talk.py     results, progress and questions on the terminal, or one JSON object
+    screens.py  each verb's result for people
+    words.py    ages, sizes, foreign texts
+    outcome.py  exit codes
+    logs.py     log lines
+    verify.py   the verdict on any copy
+    setup.py    `config check`, `config show`
+    ending.py   from an error to a sentence and an exit code
+
+Nothing but typer is imported before a verb is chosen: `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """Do what the command line says and end the process."""
+    from mirrord.cli.ending import leave, run
+
+    leave(run())

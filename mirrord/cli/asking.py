@@ -1,0 +1,111 @@
+"""How does a verb get to the desk and back?
+
+The configuration is read; the running daemon is asked if there is one, else a desk of our own. What comes back is
+shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mirrord.cli.ending import guarded
+from mirrord.cli.talk import Talk
+from mirrord.errors import BadUsage, Cancelled, MirrordError
+
+if TYPE_CHECKING:
+    from mirrord.config import Settings
+
+Found = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What stands before the verb."""
+
+    file: Path | None = None
+    as_json: bool = False
+
+
+class Asking:
+    """One verb at the desk."""
+
+    def __init__(self, talk: Talk, settings: Settings) -> None:
+        """Find out whether a daemon runs. Raises NoAnswer where its socket does not answer."""
+        from mirrord.control import reach
+
+        self.talk = talk
+        self.settings = settings
+        self._desk = reach(settings)
+
+    def call(self, verb: str, **arguments: Any) -> Found:
+        """Have a verb done; show progress meanwhile."""
+        try:
+            with self.talk.working():
+                return self._desk.call(verb, arguments, self.talk)
+        except KeyboardInterrupt:
+            if not self._desk.alone:
+                raise Cancelled(
+                    "interrupted; the daemon goes on with what it was asked for, `mirrord status` shows how it ends"
+                ) from None
+            raise Cancelled(f"{verb}: interrupted; the next try continues where this one stopped") from None
+
+    def show(self, found: Found, screen: Callable[[Talk, Found], None]) -> None:
+        """Write the result: one object, or the screen for people."""
+        if self.talk.as_json:
+            self.talk.result(found)
+        else:
+            screen(self.talk, found)
+
+
+def options(context: typer.Context) -> Options:
+    """Return what stood before the verb."""
+    found = context.find_root().obj
+    return found if isinstance(found, Options) else Options()
+
+
+def at_desk(context: typer.Context, as_json: bool, act: Callable[[Asking], int]) -> int:
+    """Read the configuration, go to the desk, act there; return the exit code."""
+
+    def do(talk: Talk) -> int:
+        return act(Asking(talk, settings_of(context)))
+
+    return alone(context, as_json, do)
+
+
+def alone(context: typer.Context, as_json: bool, act: Callable[[Talk], int]) -> int:
+    """Act without a desk; return the exit code."""
+    wanted = as_json or options(context).as_json
+    return guarded(lambda: act(Talk(as_json=wanted)), as_json=wanted)
+
+
+def settings_of(context: typer.Context) -> Settings:
+    """Read the configuration that was meant. Raises BadConfig."""
+    from mirrord.config import find, load
+
+    return load(find(options(context).file))
+
+
+def duration(text: str | None, option: str) -> float | None:
+    """Read an option's duration into seconds. Raises BadUsage."""
+    from mirrord.config.units import read_duration
+
+    try:
+        return None if text is None else read_duration(text)
+    except ValueError as e:
+        raise BadUsage(f"{option}: {e}") from None
+
+
+def agree(talk: Talk, question: str, *, yes: bool) -> None:
+    """Go on only if the person says so. Raises MirrordError where they say no, BadUsage where nobody can be asked."""
+    if not yes and not talk.ask(question):
+        raise MirrordError("you said no; nothing was changed")
+
+
+def plain(found: Mapping[str, Any], key: str) -> Callable[[Talk, Found], None]:
+    """Return a screen that is the one sentence in `found[key]`."""
+    return lambda talk, _: talk.line(str(found[key]))

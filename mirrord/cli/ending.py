@@ -1,0 +1,126 @@
+"""How does a verb end?
+
+Whatever happens becomes one sentence (or one JSON object with `error`) and an exit code; never a traceback for what a
+person or a network did. A reader that went away (`| head`) ends it quietly.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
+
+import typer
+
+from mirrord.errors import BadConfig, BadUsage, Cancelled, MirrordError
+
+_PIPE = 128 + signal.SIGPIPE
+_UsageError: type[Exception] = typer.BadParameter.__bases__[
+    0
+]  # public in no version of typer under a name that they share
+
+_log = logging.getLogger(__name__)
+
+
+def run(typed: list[str] | None = None) -> int:
+    """Do what the arguments say; return the exit code."""
+    from mirrord.cli.app import app
+
+    arguments = sys.argv[1:] if typed is None else typed
+    as_json = "--json" in arguments
+
+    def parse() -> int:
+        try:
+            code = app(forward(arguments) or ["--help"], prog_name="mirrord", standalone_mode=False)
+        except _UsageError as e:
+            raise BadUsage(_usage(e)) from None
+        except typer.Abort:
+            raise Cancelled("interrupted") from None
+        return (code if isinstance(code, int) else 0) if arguments else BadUsage.exit_code
+
+    return guarded(parse, as_json=as_json)
+
+
+def forward(arguments: list[str]) -> list[str]:
+    """Bring `-c FILE` and `-v` before the verb, wherever they were typed."""
+    front: list[str] = []
+    rest: list[str] = []
+    left = list(arguments)
+    while left:
+        word = left.pop(0)
+        if word == "--":
+            return [*front, *rest, word, *left]
+        if word in ("-c", "--config") and left:
+            front += [word, left.pop(0)]
+        elif word in ("-v", "--verbose") or word.startswith("--config="):
+            front.append(word)
+        else:
+            rest.append(word)
+    return [*front, *rest]
+
+
+def _usage(error: BaseException) -> str:
+    """Say what was wrong with the command line, and where its help is."""
+    message = str(getattr(error, "format_message", lambda: error)()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    return f"{message}; see: {context.command_path if context is not None else 'mirrord'} --help"
+
+
+def guarded(act: Callable[[], int], *, as_json: bool) -> int:
+    """Act, and turn whatever is raised into its sentence and its exit code."""
+    try:
+        code = act()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _quiet()
+    except MirrordError as e:
+        return _say(e, as_json=as_json)
+    except KeyboardInterrupt:
+        return _say(Cancelled("interrupted"), as_json=as_json)
+    except Exception as e:  # noqa: BLE001 - the last resort, for what nobody foresaw
+        _log.info("where it happened", exc_info=e)
+        what = "a fault of mirrord itself, please report it (-v shows where it happened)"
+        return _say(MirrordError(f"{what}: {type(e).__name__}: {e}"), as_json=as_json)
+    return code
+
+
+def _say(error: MirrordError, *, as_json: bool) -> int:
+    from mirrord.cli.words import clean
+
+    try:
+        if as_json:
+            from mirrord.control.server import describe
+
+            sys.stdout.write(json.dumps({"schema": 1, "error": describe(error)}, indent=2) + "\n")
+            sys.stdout.flush()
+        who = "" if isinstance(error, BadConfig) else "mirrord: "  # its lines begin with the file's name
+        for line in str(error).splitlines():
+            sys.stderr.write(f"{who}{clean(line)}\n")
+    except BrokenPipeError:
+        return _quiet()
+    return error.exit_code
+
+
+def _quiet() -> int:
+    """Nobody reads any more: let nothing complain about it, not even the interpreter's last flush."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with suppress(OSError):
+        os.dup2(nowhere, sys.stdout.fileno())
+    return _PIPE
+
+
+def leave(code: int) -> NoReturn:
+    """End the process; workers that still wait for a resolver or a silent peer are not waited for."""
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+    with suppress(OSError, ValueError):
+        sys.stderr.flush()
+    if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
+        os._exit(code)
+    sys.exit(code)

@@ -1,0 +1,357 @@
+"""What does a person see of a verb's result?
+
+One function a verb, from the dict that `--json` prints to lines and tables on standard output. What matters most
+stands first, and whatever is not well says why.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mirrord.cli.talk import Talk, row
+from mirrord.cli.words import age, ago, clock, listed, many, size
+from mirrord.manifest import unstamp
+
+Found = Mapping[str, Any]
+
+_VERDICTS = {"up": "green", "down": "bold red", "unknown": "yellow"}
+_RESULTS = {"published": "green", "unchanged": "green", "planned": "cyan", "failed": "bold red", "refused": "bold red"}
+
+
+# -- how things stand
+
+
+def status(talk: Talk, found: Found) -> None:
+    """One screen: is the site protected, what serves what, and why anything is not well."""
+    place = f" at {found['place']}" if found["place"] else ""
+    talk.line(f"{found['site']}  {found['url']}  seen from {found['controller']}{place}, {clock(found['at'])}", "bold")
+    ok, why = found["protected"]["ok"], found["protected"]["why"]
+    if ok:
+        talk.line(f"protected{f': {why}' if why else ''}", "green")
+    else:
+        talk.line(f"NOT PROTECTED: {why}", "bold red")
+    if not found["daemon"]["running"]:
+        talk.line("no daemon: this is what was last written down; `mirrord check` looks now", "yellow")
+    talk.line(_published(found))
+    if found["publishing"]["held"]:
+        talk.line(f"publishing is {_held(found['publishing']['held'])}", "yellow")
+    talk.line()
+    _mirrors(talk, found["mirrors"])
+    for service in found["services"]:
+        talk.line()
+        _service(talk, service)
+    for ask in found["asks"]:
+        talk.line()
+        _question(talk, ask)
+    if found["warnings"]:
+        talk.line()
+    for warning in found["warnings"]:
+        talk.line(f"warning: {warning}", "yellow")
+
+
+def _published(found: Found) -> str:
+    snapshot = found["snapshot"]
+    if snapshot is None:
+        return "no snapshot was taken on this machine yet"
+    text = (
+        f"newest snapshot {snapshot['id']}, serial {snapshot['serial']}, taken {ago(snapshot['created'])} ago: "
+        f"{many(snapshot['files'], 'file')}, {size(snapshot['bytes'])}"
+    )
+    if snapshot["restores"]:
+        text += f"; brings back {snapshot['restores']}"
+    if snapshot["overdue"]:
+        text += f"; the next one was promised for {clock(snapshot['next_expected'])}"
+    return text
+
+
+def _mirrors(talk: Talk, mirrors: Iterable[Found]) -> None:
+    table = talk.table("MIRROR", "PLACE", "VERDICT", "SERVES", "SINCE", "WHY")
+    for mirror in mirrors:
+        name = mirror["name"] + (" (primary)" if mirror["role"] == "primary" else "")
+        row(
+            table,
+            name,
+            mirror["place"] or "",
+            _verdict(mirror),
+            f"serial {mirror['serial']}" if mirror["serial"] is not None else "",
+            ago(mirror["since"]),
+            "; ".join(_not_well(mirror)),
+        )
+    talk.show(table)
+
+
+def _verdict(mirror: Found) -> tuple[str, str]:
+    text = mirror["verdict"]
+    if mirror["class"] and mirror["class"] != "current":
+        text += f", {mirror['class']}"
+    style = _VERDICTS.get(mirror["verdict"], "")
+    return text, "yellow" if mirror["verdict"] == "up" and "," in text else style
+
+
+def _not_well(mirror: Found) -> list[str]:
+    said = [mirror["cause"]] if mirror["cause"] else []
+    if mirror["drained"]:
+        said.append(f"drained by {mirror['drained']['by']}{_because(mirror['drained']['reason'])}")
+    said += [f"{address} is bad: {why}" for address, why in mirror["degraded"].items()]
+    if mirror["suspects"]:
+        said.append(f"{many(len(mirror['suspects']), 'file')} under suspicion: {listed(mirror['suspects'][:3])}")
+    published = mirror["published"]
+    if published and published["error"]:
+        said.append(f"last publish ({ago(published['at'])} ago): {published['error']}")
+    return [*said, *mirror["warnings"]]
+
+
+def _service(talk: Talk, service: Found) -> None:
+    target = service["target"] or "nobody of ours"
+    since = f" for {ago(service['since'])}" if service["since"] else ""
+    talk.line(f"{service['name']} -> {target}{since}", "bold")
+    if service["pending"]:
+        pending = service["pending"]
+        talk.line(
+            f"  a move to {pending['target']} was sent {ago(pending['since'])} ago and its outcome is unknown",
+            "bold red",
+        )
+    if service["zone"]["state"] in ("reverted", "foreign", "unread"):
+        talk.line(f"  the zone is {service['zone']['state']}: {service['zone']['text']}", "bold red")
+    if service["decision"]:
+        said = {"stay": "stays", "move": f"is to move to {service['move_to']}", "ask": "asks"}[service["decision"]]
+        talk.line(f"  {said}: {service['reason']}", "bold red" if service["alarm"] else "")
+    if service["held"]:
+        talk.line(f"  {_held(service['held'])}", "yellow")
+    if service["lagging"]:
+        talk.line(f"  still the old data at {listed(service['lagging'])}", "yellow")
+    if service["readers_follow_by"] and unstamp(service["readers_follow_by"]).timestamp() > time.time():
+        talk.line(f"  readers follow by {clock(service['readers_follow_by'])}")
+
+
+def _question(talk: Talk, ask: Found) -> None:
+    talk.line(f"{ask['service']} asks since {ago(ask['since'])}: {ask['question']}", "bold yellow")
+    for fact in ask["facts"]:
+        talk.line(f"  {fact}")
+    talk.line(f"  yes: mirrord ack {ask['id']}    no: mirrord ack {ask['id']} --no")
+
+
+def _held(held: Found) -> str:
+    until = f" until {clock(held['until'])}" if held["until"] else ""
+    return f"held{until} by {held['by']} since {clock(held['since'])}{_because(held['reason'])}"
+
+
+def _because(reason: str) -> str:
+    return f": {reason}" if reason else ""
+
+
+# -- content goes out
+
+
+def sync(talk: Talk, found: Found) -> None:
+    """What was taken, and how it went on every mirror."""
+    _taken(talk, found)
+    table = talk.table("MIRROR", "RESULT", "SENT", "LINKED", "REMOVED", "BYTES", "TOOK", "WHY")
+    for mirror in found["mirrors"]:
+        row(
+            table,
+            mirror["name"],
+            (mirror["result"], _RESULTS.get(mirror["result"], "")),
+            f"{mirror['files_sent']:,}",
+            f"{mirror['files_linked']:,}",
+            f"{mirror['files_removed']:,}",
+            size(mirror["bytes_sent"]),
+            age(mirror["seconds"]),
+            mirror["error"] or "",
+        )
+    talk.show(table)
+    if found["dry_run"]:
+        talk.line("nothing was changed (--dry-run)")
+    if found.get("held"):
+        talk.line("automatic snapshots are held; `mirrord sync` publishes the source again", "yellow")
+
+
+def snapshot(talk: Talk, found: Found) -> None:
+    """What was taken."""
+    _taken(talk, found)
+
+
+def _taken(talk: Talk, found: Found) -> None:
+    taken, change = found["snapshot"], found.get("change")
+    if change is not None and any(change[kind] for kind in ("added", "changed", "removed")):
+        _change(talk, change)
+    if found.get("restores"):
+        talk.line(f"brings back the content of {found['restores']}")
+    if taken is None or taken["id"] is None:
+        return
+    what = "took" if taken["changed"] else "nothing changed since"
+    talk.line(
+        f"{what} snapshot {taken['id']}, serial {taken['serial']}: "
+        f"{many(taken['files'], 'file')}, {size(taken['bytes'])}"
+    )
+
+
+def _change(talk: Talk, change: Found) -> None:
+    talk.line(
+        f"{many(change['added'], 'file')} added, {change['changed']:,} changed"
+        + (f" ({change['emptied']:,} of them emptied)" if change["emptied"] else "")
+        + f", {change['removed']:,} removed"
+    )
+    for kind, sign, style in (("added", "+", "green"), ("changed", "~", ""), ("removed", "-", "red")):
+        for path in change["paths"][kind]:
+            talk.line(f"  {sign} {path}", style)
+        if (more := change[kind] - len(change["paths"][kind])) > 0:
+            talk.line(f"  {sign} and {more:,} more", style)
+
+
+def snapshots(talk: Talk, found: Found) -> None:
+    """What the store has, newest last."""
+    if not found["snapshots"]:
+        talk.line("no snapshot was taken on this machine yet; `mirrord snapshot` takes one")
+        return
+    table = talk.table("SERIAL", "SNAPSHOT", "TAKEN", "FILES", "SIZE", "WHAT")
+    for one in found["snapshots"]:
+        notes = [f"served by {listed(one['served_by'])}"] if one["served_by"] else []
+        notes += [f"brings back {one['restores']}"] if one["restores"] else []
+        notes += ["pinned"] if one["pinned"] else []
+        row(
+            table,
+            str(one["serial"]),
+            one["id"],
+            f"{ago(one['created'])} ago",
+            f"{one['files']:,}",
+            size(one["bytes"]),
+            "; ".join(notes),
+        )
+    talk.show(table)
+
+
+# -- attention comes back
+
+
+def check(talk: Talk, found: Found) -> None:
+    """What one look at every mirror showed."""
+    for warning in found["warnings"]:
+        talk.line(f"warning: {warning}", "yellow")
+    silent = [reference["address"] for reference in found["references"] if not reference["reachable"]]
+    if silent:
+        talk.line(f"references that do not answer: {listed(silent)}", "yellow")
+    for mirror in found["mirrors"]:
+        text, style = _verdict(mirror)
+        talk.line(f"{mirror['name']}: {text}{_because(mirror['cause'] or '')}", style)
+        for look in mirror["looks"]:
+            where = f"{look['name']} at {look['address']}"
+            right = f", {many(look['files_right'], 'file')} right" if look["files_right"] else ""
+            talk.line(f"  {where}: {look['text']}{right} ({look['seconds']:.1f} s)", "" if look["ok"] else "red")
+            for wrong in look["files_wrong"]:
+                talk.line(f"    {wrong['path']}: {wrong['why']}", "red")
+
+
+def explain(talk: Talk, found: Found) -> None:
+    """What would be decided now, and what it rests on."""
+    if not found["services"]:
+        talk.line("no [[service]] is configured: nothing is ever decided")
+    for number, service in enumerate(found["services"]):
+        if number:
+            talk.line()
+        serving = service["serving"] or "nobody of ours"
+        talk.line(f"{service['name']}: readers are sent to {serving}", "bold")
+        said = {"stay": "stays", "move": f"would move to {service['target']}", "ask": "would ask"}
+        if service["decision"]:
+            talk.line(f"{said[service['decision']]}: {service['reason']}")
+        for fact in dict.fromkeys(service["facts"]):
+            talk.line(f"  {fact}")
+        if service["held"]:
+            talk.line(_held(service["held"]), "yellow")
+        talk.line(f"the zone is {service['zone']['state']}: {service['zone']['text']}")
+        protection = service["protected"]
+        talk.line(
+            f"{'protected' if protection['ok'] else 'NOT PROTECTED'}{_because(protection['why'])}",
+            "green" if protection["ok"] else "bold red",
+        )
+        _candidates(talk, service)
+
+
+def _candidates(talk: Talk, service: Found) -> None:
+    table = talk.table("ORDER", "MIRROR", "VERDICT", "SINCE", "WHY")
+    for number, mirror in enumerate(service["mirrors"], 1):
+        why = [mirror["cause"]] if mirror["cause"] else []
+        why += ["drained"] if mirror["drained"] else []
+        why += [f"brake {brake['brake']}: {brake['text']}" for brake in mirror["brakes"]]
+        row(table, str(number), mirror["name"], _verdict(mirror), ago(mirror["since"]), "; ".join(why))
+    talk.show(table)
+
+
+# -- readers are moved
+
+
+def planned(found: Found, line: Any) -> None:
+    """Show a switch before it is made, by `line` (to standard output, or to the person only)."""
+    line(f"{found['service']}: from {found['serving'] or 'nobody of ours'} to {found['target']}", "bold")
+    for name, after in found["after"].items():
+        before = found["before"].get(name, {"a": [], "aaaa": [], "ttl": 0, "fence": None})
+        for kind in ("a", "aaaa"):
+            if before[kind] or after[kind]:
+                line(f"  {name} {kind.upper()}: {_addresses(before[kind])} -> {_addresses(after[kind])}")
+        line(f"  {name} TTL: {before['ttl']} s -> {after['ttl']} s")
+        line(f"  _mirrord.{name} TXT: {before['fence'] or 'none'} -> {after['fence'] or 'none'}")
+    if found["zone"]["state"] not in ("ours", "new"):
+        line(f"  the zone is {found['zone']['state']}: {found['zone']['text']}", "yellow")
+    if found["fence"] != "atomic":
+        line("  this system cannot compare and set: a change made by somebody else at this moment is lost", "yellow")
+    for note in found["notes"]:
+        line(f"  note: {note}", "yellow")
+    for brake in found["brakes"]:
+        if brake["lifted"]:
+            line(f"  brake {brake['brake']}, lifted: {brake['text']}", "yellow")
+        else:
+            way = f" (--override {brake['brake']} lifts it)" if brake["liftable"] else " (cannot be lifted)"
+            line(f"  brake {brake['brake']}: {brake['text']}{way}", "bold red")
+    if found["change"] is None:
+        line("  nothing to change")
+    elif found["readers_follow_in"]:
+        line(f"  readers follow within {age(found['readers_follow_in'])}")
+
+
+def _addresses(addresses: list[str]) -> str:
+    return ", ".join(addresses) or "none"
+
+
+def moved(talk: Talk, found: Found) -> None:
+    """How a switch ended, and where it has arrived."""
+    styles = {"done": "green", "partial": "yellow"}
+    talk.line(f"{found['result']}: {found['text']}", styles.get(found["result"], "bold red"))
+    words = {"new": "has it", "old": "still gives the old data", "unreachable": "does not answer"}
+    for server in found["servers"]:
+        why = f": {server['text']}" if server["text"] else ""
+        talk.line(f"  {server['address']} {words[server['state']]}{why}", "" if server["state"] == "new" else "yellow")
+    if found["readers_follow_by"]:
+        talk.line(f"readers follow by {clock(found['readers_follow_by'])}")
+
+
+# -- orders
+
+
+def holds(talk: Talk, found: Found) -> None:
+    """Which holds were set."""
+    for held in found["holds"]:
+        talk.line(f"{held['what']} is {_held(held)}")
+    only = f" {found['holds'][0]['what']}" if len(found["holds"]) == 1 else ""
+    talk.line(f"mirrord goes on looking and judging; `mirrord unhold{only}` ends it")
+
+
+def unheld(talk: Talk, found: Found) -> None:
+    """Which holds were ended."""
+    for held in found["ended"]:
+        talk.line(f"{held['what']} is no longer held (it was by {held['by']}{_because(held['reason'])})")
+    if not found["ended"]:
+        talk.line("nothing was held")
+
+
+def history(talk: Talk, found: Found) -> None:
+    """What happened, newest last."""
+    if not found["events"]:
+        talk.line("nothing is written down for that time")
+        return
+    table = talk.table("WHEN", "WHAT", "BY")
+    for event in found["events"]:
+        what = event["what"] + (f" ({event['why']})" if event["why"] else "")
+        row(table, clock(event["when"]), what, event["by"])
+    talk.show(table)

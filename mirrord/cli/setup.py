@@ -1,0 +1,105 @@
+"""What is wrong with the configuration, what is in force, and how does one begin?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from mirrord.cli.talk import Talk
+from mirrord.cli.words import many
+from mirrord.config import Settings, find, load, missing_secrets
+from mirrord.errors import BadConfig, Unavailable
+from mirrord.switches import open_switch
+
+
+def check_file(talk: Talk, flag: Path | None, *, online: bool) -> int:
+    """Say everything that is wrong, and what a person should know. Raises BadConfig."""
+    settings = load(find(flag))
+    secrets = missing_secrets(settings)
+    zones = _ask_zones(settings) if online else []
+    if talk.as_json:
+        talk.result(
+            {
+                "file": str(settings.file),
+                "ok": True,
+                "warnings": list(settings.warnings),
+                "secrets": secrets,
+                "zones": zones,
+            }
+        )
+        return 0
+    for text in (*settings.warnings, *secrets, *zones):
+        talk.line(f"warning: {text}", "yellow")
+    count = len(settings.warnings) + len(secrets) + len(zones)
+    talk.line(f"{settings.file}: good, {many(count, 'warning')}", "green" if not count else "")
+    return 0
+
+
+def _ask_zones(settings: Settings) -> list[str]:
+    """Read every service's names; return what could not be asked. Raises BadConfig where one is a CNAME."""
+    silent: list[str] = []
+    faults: list[str] = []
+    for service in settings.services:
+        try:
+            zone = open_switch(settings.dns(service.name)).read()
+        except Unavailable as e:
+            silent.append(str(e))
+            continue
+        faults += [
+            f'{settings.file}: service "{service.name}": {name}: is a CNAME for {found.cname}, where nothing '
+            "can be moved; give the name its own A and AAAA"
+            for name, found in zone.names.items()
+            if found.cname is not None
+        ]
+    if faults:
+        raise BadConfig(faults)
+    return silent
+
+
+def show_file(talk: Talk, flag: Path | None) -> int:
+    """Print every setting in force."""
+    settings = load(find(flag))
+    if talk.as_json:
+        talk.result({"file": str(settings.file), "settings": settings.shown()})
+    else:
+        talk.line(f"# {settings.file}, with every default")
+        for line in toml(settings.shown()):
+            talk.line(line)
+    return 0
+
+
+def show_example(talk: Talk) -> int:
+    """Print the example with every setting explained."""
+    text = files("mirrord.config").joinpath("example.toml").read_text(encoding="utf-8")
+    if talk.as_json:
+        talk.result({"example": text})
+    else:
+        for line in text.splitlines():
+            talk.line(line)
+    return 0
+
+
+def toml(tables: Mapping[str, Any]) -> Iterator[str]:
+    """Write settings as TOML: `[table]`, `[[table]]`, and the tables inside these; what lies deeper is inline."""
+    for name, found in tables.items():
+        for table in found if isinstance(found, list) else [found]:
+            yield ""
+            yield f"[[{name}]]" if isinstance(found, list) else f"[{name}]"
+            inner = {
+                key: value for key, value in table.items() if isinstance(value, dict) and key in ("http", "sftp", "dns")
+            }
+            yield from (f"{key} = {_value(value)}" for key, value in table.items() if key not in inner)
+            for key, value in inner.items():
+                yield f"[{name}.{key}]"
+                yield from (f"{below} = {_value(it)}" for below, it in value.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_value(inner)}" for key, inner in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(_value(inner) for inner in value) + "]"
+    return json.dumps(value, ensure_ascii=False)

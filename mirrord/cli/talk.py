@@ -1,0 +1,176 @@
+"""How does a verb speak with the person who typed it?
+
+Results go to standard output, everything else to standard error: what is being done, progress, questions. With
+`--json` standard output gets one object and nothing besides. On a terminal there are colours (unless NO_COLOR is
+set) and progress bars; elsewhere plain lines. A question is put on a terminal only; without one it is an error, never
+a wait.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+from mirrord.cli import words
+from mirrord.errors import BadUsage
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+    from rich.table import Table
+
+SCHEMA = 1
+_WIDE = 1000
+"""Columns of a screen that is none: a file or a pipe is not folded."""
+
+
+class Talk:
+    """One verb's voice; may be called from any thread."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        """Speak on the standard streams; `as_json`: the result is one object."""
+        self.as_json = as_json
+        self.out = _console(sys.stdout)
+        self.err = _console(sys.stderr)
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._lock = threading.Lock()
+
+    # -- while a verb works
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        """Say what the desk reports meanwhile."""
+        kind = event.get("event")
+        if kind == "progress":
+            self._advance(event)
+        elif kind == "say":
+            self.say(str(event["text"]))
+        elif kind == "warn":
+            self.warn(str(event["text"]))
+        elif kind == "mirror":
+            self._finish(event["mirror"])
+
+    def say(self, text: str, style: str = "") -> None:
+        """Say a sentence to the person, not to what reads the result."""
+        self.err.print(words.clean(text), style=style or None, markup=False, highlight=False, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """Say something that should not be passed over."""
+        self.say(f"warning: {text}", "yellow")
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Show progress bars inside, where there is a terminal to show them on."""
+        if not self.err.is_terminal:
+            yield
+            return
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[files]}", markup=False),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(compact=True),
+            console=self.err,
+            transient=True,
+        )
+        try:
+            with self._bars:
+                yield
+        finally:
+            with self._lock:
+                self._bars, self._tasks = None, {}
+
+    def _advance(self, event: Mapping[str, Any]) -> None:
+        with self._lock:
+            if self._bars is None:
+                return
+            name = str(event["mirror"]) or "snapshot"
+            if name not in self._tasks:
+                self._tasks[name] = self._bars.add_task(words.clean(name), total=None, files="")
+            total = event["files_total"]
+            self._bars.update(
+                self._tasks[name],
+                completed=event["bytes_done"],
+                total=event["bytes_total"] or None,
+                files=f"{event['files_done']:,}{f'/{total:,}' if total else ''} files",
+            )
+
+    def _finish(self, row: Mapping[str, Any]) -> None:
+        with self._lock:
+            if self._bars is not None and row["name"] in self._tasks:
+                self._bars.remove_task(self._tasks.pop(row["name"]))
+        if not self.as_json and not self.err.is_terminal:
+            return  # the table follows at once
+        took = f" in {words.age(row['seconds'])}" if row["seconds"] >= 1 else ""
+        why = f": {row['error']}" if row["error"] else ""
+        self.say(f"{row['name']}: {row['result']}{took}{why}")
+
+    # -- questions
+
+    def ask(self, question: str) -> bool:
+        """Put a question to the person; anything but yes is no. Raises BadUsage where nobody can be asked."""
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise BadUsage(f"{question} There is no terminal to answer on; --yes answers it")
+        self.err.print(f"{words.clean(question)} [y/N] ", end="", markup=False, highlight=False, soft_wrap=True)
+        sys.stderr.flush()
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    # -- the result
+
+    def result(self, found: Mapping[str, Any]) -> None:
+        """Write the one object of `--json`; file names that are not UTF-8 are escaped as surrogates."""
+        sys.stdout.write(json.dumps({"schema": SCHEMA, **found}, indent=2) + "\n")
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """Write a line of the result for people."""
+        self.out.print(words.clean(text), style=style or None, markup=False, highlight=False, soft_wrap=True)
+
+    def table(self, *columns: str) -> Table:
+        """Return a plain table with these heads, to be filled with `row` and shown with `show`."""
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+        for column in columns:
+            table.add_column(column, overflow="fold", no_wrap=column not in ("", "WHY", "WHAT"))
+        return table
+
+    def show(self, table: Table) -> None:
+        """Write a table."""
+        self.out.print(table)
+
+
+def row(table: Table, *cells: str | tuple[str, str]) -> None:
+    """Add a row to a table; a cell is a text, or a text with a style."""
+    from rich.text import Text
+
+    table.add_row(
+        *(Text(words.clean(cell[0]), cell[1]) if isinstance(cell, tuple) else Text(words.clean(cell)) for cell in cells)
+    )
+
+
+def _console(stream: TextIO) -> Console:
+    from rich.console import Console
+
+    class Plain(Console):
+        """A console that leaves broken pipes to whoever called."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="backslashreplace")  # a terminal in the C locale, a name that is not UTF-8
+    return Plain(file=stream, width=None if stream.isatty() else _WIDE, emoji=False)
