@@ -191,10 +191,10 @@ def preferred(policy: Policy, source: str) -> tuple[str, ...]:
 def _stay_put(view: View, policy: Policy, source: str, rules: Rules) -> Stay:
     health = health_of(view, policy, source)
     if health.verdict is Verdict.UNKNOWN:
-        if health.cause is not None and health.cause.kind is FaultKind.NETWORK:
-            return stay(view, policy, "no-network", f"{source} serves and is {health.cause.text}", alarm=True)
         why = health.cause.text if health.cause else "it was not looked at often enough yet"
-        return stay(view, policy, "unjudged", f"{source} serves and is not judged now: {why}")
+        gone = health.cause is not None and health.cause.kind is FaultKind.NETWORK
+        rule = "no-network" if gone else "unjudged"
+        return stay(view, policy, rule, f"{source} serves and is not judged now: {why}", alarm=gone)
     reason = f"{source} serves and is up"
     if health.degraded:
         reason += f", less {', '.join(health.degraded)}"
@@ -466,7 +466,7 @@ def _cannot_act(view: View, policy: Policy, rules: Rules) -> str | None:
         return reason_of(decide(view, policy, rules))
     health = health_of(view, policy, view.serving)
     if health.verdict is Verdict.UNKNOWN:
-        why = health.cause.text if health.cause else "was not looked at often enough yet"
+        why = health.cause.text if health.cause else "it was not looked at often enough yet"
         return f"{view.serving} serves {policy.service}, and cannot be judged: {why}"
     return None
 

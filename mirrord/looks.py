@@ -270,9 +270,9 @@ def _unjudged(seen: Round, rules: Thresholds) -> Mapping[int, str]:
     for number in (4, 6):
         asked = [[r.reachable for r in refs if r.family == number] for refs in (seen.before, seen.after)]
         if not any(asked):
-            why[number] = f"not judged: no reference over IPv{number} is configured"
+            why[number] = f"no reference over IPv{number} is configured"
         elif not all(any(answers) for answers in asked):
-            why[number] = f"not judged: no reference answers over IPv{number}, so our own network is in doubt"
+            why[number] = f"no reference answers over IPv{number}, so our own network is in doubt"
     return why
 
 
@@ -423,8 +423,9 @@ def slept_within(seen: Round, rules: Thresholds) -> bool:
 
 
 def lasting(seconds: float) -> str:
-    """Write a duration for people: `45 s`, `12 min`, `3 h`, `5 days`."""
-    for unit, name in ((172_800, "days"), (7_200, "h"), (120, "min")):
-        if seconds >= unit:
-            return f"{seconds / {'days': 86_400, 'h': 3_600, 'min': 60}[name]:.0f} {name}"
+    """Write a duration for people: `45 s`, `12 min`, `2.5 h`, `5 days`."""
+    for least, unit, name in ((172_800, 86_400, "days"), (7_200, 3_600, "h"), (120, 60, "min")):
+        if seconds >= least:
+            amount = seconds / unit
+            return f"{amount:.0f} {name}" if amount >= 10 or name == "min" else f"{round(amount, 1):g} {name}"
     return f"{max(seconds, 0):.0f} s"

@@ -335,9 +335,9 @@ class Rules:
         stale_only_for_worse,
     )
     failback: tuple[Fitness, ...] = (
-        returning_is_automatic,
         catch_up_can_be_proven,
         caught_up,
+        returning_is_automatic,
         stayed_well,
     )
     guards: tuple[Guard, ...] = (our_clock_is_right, judged_completely, not_held, dwelt_long_enough)

@@ -1,0 +1,160 @@
+"""What is promised to readers, held against the truth of a simulated world.
+
+Nothing here asks the rules what they think: a promise is kept or broken by what the mirrors really serve. So a rule
+that is taken out shows, by the promise that breaks, what it was for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mirrord.decide import Move, Why
+from mirrord.health import ContentClass, Verdict
+
+if TYPE_CHECKING:
+    from tests.world import World
+
+
+class Broken(AssertionError):
+    """A promise to readers was broken."""
+
+
+@dataclass
+class Promises:
+    """What has to be remembered to hold a world against its promises."""
+
+    good_since: dict[str, float] = field(default_factory=dict)
+    """Since when each mirror has really been well, and could be seen to be."""
+    waiting_since: float | None = None
+    """Since when readers have waited at a mirror that is plainly gone, with nothing in the way of helping them."""
+
+    def note(self, world: World) -> None:
+        """Note the truth after a round."""
+        for name in world.names:
+            if reads_well(world, name) and in_sight(world, name):
+                self.good_since.setdefault(name, world.now)
+            else:
+                self.good_since.pop(name, None)
+
+    def of_move(self, world: World, move: Move) -> None:
+        """Raise Broken if this move, made now, breaks a promise."""
+        _to_a_usable_target(world, move.target)
+        if world.zone == "foreign":
+            raise Broken("readers were moved though somebody else changed the zone")
+        if world.pending:
+            raise Broken("readers were moved while a plan was open")
+        if move.automatic:
+            _with_clear_sight(world)
+            _not_against_operators(world)
+            self._to_the_best(world, move)
+            self._away_from_a_bad_one(world, move)
+
+    def of_help(self, world: World) -> None:
+        """Raise Broken if readers wait longer than detection and dwell while a good mirror stays good and in sight."""
+        assert world.serving is not None
+        mirror = world.mirrors[world.serving]
+        gone = not mirror.alive or not mirror.tls or mirror.redirects
+        impeded = world.held or world.pending or world.zone != "ours" or world.standing.clock
+        if not gone or impeded or not in_sight_at_all(world):
+            self.waiting_since = None
+            return
+        self.waiting_since = world.now if self.waiting_since is None else self.waiting_since
+        rules = world.thresholds
+        in_time = (
+            rules.fall * rules.every + world.policy.dwell + (1 + len(world.names)) * rules.timeout + 2 * rules.every
+        )
+        since = world.now - in_time
+        stayed_good = [
+            name
+            for name, good in self.good_since.items()
+            if good < since and name not in world.drained and class_of(world, name) is not ContentClass.STALE
+        ]
+        if self.waiting_since < since and stayed_good:
+            raise Broken(f"readers waited too long for {stayed_good[0]}, which was good all the time")
+
+    def _to_the_best(self, world: World, move: Move) -> None:
+        target = class_of(world, move.target)
+        for name in world.policy.order:
+            seen_well = world.verdict(name) is Verdict.UP and world.health(name).judged and name in self.good_since
+            if seen_well and name not in world.drained | {move.source} and class_of(world, name).rank < target.rank:
+                raise Broken(f"readers were sent to {move.target} ({target.value}) though {name} was better")
+
+    def _away_from_a_bad_one(self, world: World, move: Move) -> None:
+        """Whoever serves well is left only for a preferred mirror that caught up and stayed well."""
+        target, source = move.target, world.mirrors[move.source]
+        refused = source.refuses_us_since is not None
+        if refused and world.now - (source.refuses_us_since or 0.0) >= world.thresholds.refused_for:
+            return
+        if not reads_well(world, move.source):
+            return
+        if class_of(world, move.source) is ContentClass.STALE:
+            if class_of(world, target) is ContentClass.STALE:
+                raise Broken(f"readers were sent from outdated content to outdated content on {target}")
+            return
+        better = world.policy.order[: world.policy.order.index(move.source)]
+        if move.why is not Why.FAILBACK or world.policy.failback == "manual" or target not in better:
+            raise Broken(f"readers were taken from {move.source}, which served them well")
+        if world.mirrors[target].markers:
+            raise Broken(f"readers were returned to {target}, which cannot prove that it caught up")
+        if class_of(world, target) is not ContentClass.CURRENT:
+            raise Broken(f"readers were returned to {target} before it caught up")
+        if world.now - self.good_since.get(target, world.now) < world.policy.settle:
+            raise Broken(f"readers were returned to {target} before it had settled")
+
+
+def _to_a_usable_target(world: World, target: str) -> None:
+    mirror = world.mirrors[target]
+    if not usable(world, target) or mirror.altered & world.standing.suspects(target, world.policy.service):
+        raise Broken(f"readers were sent to {target}, which does not serve them")
+    if target in world.drained:
+        raise Broken(f"readers were sent to {target}, which is drained")
+
+
+def _with_clear_sight(world: World) -> None:
+    if not in_sight_at_all(world):
+        raise Broken("readers were moved by a controller whose own network was in doubt")
+    if abs(world.clock_error) > world.thresholds.clock_limit:
+        raise Broken("readers were moved by a controller whose clock was wrong")
+
+
+def _not_against_operators(world: World) -> None:
+    if world.held:
+        raise Broken("readers were moved against a hold")
+    if world.last_move is not None and world.now - world.last_move[0] < world.policy.dwell:
+        raise Broken("readers were moved again within the dwell")
+
+
+def usable(world: World, name: str) -> bool:
+    """Whether one look would find a mirror usable, in truth: single altered pages aside."""
+    mirror = world.mirrors[name]
+    lit = [address for address in mirror.counting if address not in mirror.dark]
+    dated = world.true < mirror.certificate_until
+    return bool(
+        mirror.alive and lit and mirror.tls and dated and not mirror.redirects and (mirror.signed or mirror.markers)
+    )
+
+
+def reads_well(world: World, name: str) -> bool:
+    """Whether readers are served what they should be, in truth; outdated content, too, is well served."""
+    return usable(world, name) and not world.mirrors[name].altered
+
+
+def in_sight_at_all(world: World) -> bool:
+    """Whether the controller can tell anything at all."""
+    return world.reachable[4] and not world.flapping
+
+
+def in_sight(world: World, name: str) -> bool:
+    """Whether the controller can see that a mirror is well."""
+    return in_sight_at_all(world) and name not in world.cut_off and world.mirrors[name].refuses_us_since is None
+
+
+def class_of(world: World, name: str) -> ContentClass:
+    """What class of content a mirror serves, in truth; wanted is what was seen served."""
+    if world.mirrors[name].markers:
+        return ContentClass.UNVERIFIED
+    newer = [wanted for wanted in world.standing.lineage if wanted.serial > world.mirrors[name].serial]
+    if not newer:
+        return ContentClass.CURRENT
+    return ContentClass.BEHIND if world.now - newer[0].since < world.thresholds.max_lag else ContentClass.STALE
