@@ -45,7 +45,7 @@ DOORS = {
     "requests": ("probe",),
     "urllib3": ("probe",),
     "dns": ("switches", "demo"),
-    "cryptography": ("trust", "demo"),
+    "cryptography": ("trust", "hosts.sftp.session", "demo"),
     "tenacity": ("publish",),
     "apscheduler": ("daemon",),
     "sqlite3": ("journal",),
@@ -115,11 +115,13 @@ def imports(module: Module) -> Iterator[str]:
             yield str(named.value) if isinstance(named, ast.Constant) else "?"
 
 
-def names(module: Module) -> Iterator[str]:
-    """Return the last part of every name that the module uses or imports."""
+def made(module: Module) -> Iterator[str]:
+    """Return the last part of the name of everything that the module calls, inherits from, or imports by itself."""
     for node in ast.walk(module.tree):
-        if isinstance(node, ast.Name | ast.Attribute):
-            yield _name(node)
+        if isinstance(node, ast.Call):
+            yield _name(node.func)
+        elif isinstance(node, ast.ClassDef):
+            yield from map(_name, node.bases)
         elif isinstance(node, ast.ImportFrom):
             yield from (alias.name for alias in node.names)
 
@@ -163,7 +165,7 @@ def threads(module: Module) -> list[str]:
         return []
     return [
         f"{module.name} uses {name}; threads are started in {', '.join(THREADED)}"
-        for name in names(module)
+        for name in made(module)
         if name in STARTERS
     ]
 
@@ -208,6 +210,7 @@ def test_every_module_keeps_to_its_place(rule: object) -> None:
         pytest.param(through_walls, "cli", "def verb():\n    from pydantic import BaseModel", id="late and beside"),
         pytest.param(through_walls, "cli", "import attrs", id="library that no table knows"),
         pytest.param(threads, "probe", "import threading\nthreading.Thread(target=print).start()", id="thread"),
+        pytest.param(threads, "probe", "import threading\nclass Prober(threading.Thread): ...", id="kind of thread"),
         pytest.param(threads, "publish", "from concurrent.futures import ThreadPoolExecutor as Crew", id="executor"),
         pytest.param(impurities, "health", "import time", id="clock"),
         pytest.param(impurities, "decide", "from datetime import datetime\ndatetime.now()", id="clock by another name"),
@@ -238,6 +241,7 @@ def test_a_broken_rule_is_seen(rule: object, name: str, text: str) -> None:
         pytest.param(
             threads, "publish", "from concurrent.futures import Executor\nimport threading\nthreading.Lock()", id="lock"
         ),
+        pytest.param(threads, "journal", "import threading\nowners: dict[threading.Thread, int] = {}", id="annotation"),
         pytest.param(threads, "control.crew", "from concurrent.futures import ThreadPoolExecutor", id="crew"),
         pytest.param(impurities, "journal", "import time", id="edge"),
         pytest.param(

@@ -70,6 +70,7 @@ class Unbound(Server):
                 "  cache-min-ttl: 0",
                 "  infra-host-ttl: 1",
                 "  qname-minimisation: no",
+                "  outbound-msg-retry: 1",  # a dead server is left for the next one at once
                 *dict.fromkeys(opened),
                 *stubs,
                 "remote-control:",
