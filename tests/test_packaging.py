@@ -1,0 +1,41 @@
+"""What is installed from a built package is what stands in the tree."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import mirrord
+
+PACKAGE = Path(mirrord.__file__).parent
+TOP = PACKAGE.parent
+
+
+def build(kind: str, tree: Path, into: Path) -> Path:
+    """Build a package of the tree with the build backend itself, without network."""
+    command = [sys.executable, "-m", "hatchling", "build", "--target", kind, "--directory", str(into)]
+    subprocess.run(command, cwd=tree, check=True, capture_output=True)
+    (built,) = into.glob("*.whl" if kind == "wheel" else "*.tar.gz")
+    return built
+
+
+def shipped() -> dict[str, bytes]:
+    """Return every file of the package in the tree, by its name in a wheel; links stand for what they point to."""
+    files = [path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    return {str(path.relative_to(TOP)): path.read_bytes() for path in files}
+
+
+def test_a_wheel_built_from_the_source_package_carries_every_file_of_the_tree(tmp_path: Path) -> None:
+    """`mirrord config example` and `mirrord demo` read files of the package, also where there is no checkout."""
+    with tarfile.open(build("sdist", TOP, tmp_path / "sdist")) as source:
+        source.extractall(tmp_path / "unpacked", filter="data")
+    (tree,) = (tmp_path / "unpacked").iterdir()
+
+    with zipfile.ZipFile(build("wheel", tree, tmp_path / "wheel")) as wheel:
+        carried = {name: wheel.read(name) for name in wheel.namelist() if name.startswith("mirrord/")}
+
+    assert carried == shipped()
+    assert carried["mirrord/config/example.toml"] == (TOP / "config.example.toml").read_bytes()
