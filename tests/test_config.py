@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from mirrord.config import DEFAULT_FILE, Settings, find, load
 from mirrord.config.lines import lines_of
+from mirrord.config.loading import instance_of
 from mirrord.config.units import read_duration, read_endpoint, read_public_key, read_size, show_duration, show_size
 from mirrord.decide import Policy
 from mirrord.errors import BadConfig, BadUsage
@@ -399,6 +400,32 @@ def test_without_systemd_the_usual_places_are_taken(write: Write, monkeypatch: p
 
     assert settings.state.directory == Path("/var/lib/mirrord")
     assert settings.control.socket == Path("/run/mirrord/control.sock")
+
+
+@pytest.mark.parametrize(
+    ("file", "instance"),
+    [
+        ("/etc/mirrord/mirrord.toml", None),
+        ("/etc/mirrord/blog.toml", "blog"),
+        ("/etc/mirrord/blog.toml.bak", None),
+        ("/home/anna/blog.toml", None),
+    ],
+)
+def test_a_site_of_its_own_unit_is_known_by_its_file(file: str, instance: str | None) -> None:
+    """`mirrord@blog` and a verb typed for it must meet; two sites in one state folder would overwrite each other."""
+    assert instance_of(Path(file)) == instance
+
+
+def test_each_site_has_its_own_state_and_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `mirrord@.service` gives them, also to verbs that systemd does not start."""
+    for name in ("STATE_DIRECTORY", "RUNTIME_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    text = tomllib.loads(without("state"))
+
+    settings = Settings.model_validate(text, context={"folder": Path("/etc/mirrord"), "instance": "blog"})
+
+    assert settings.state.directory == Path("/var/lib/mirrord/blog")
+    assert settings.control.socket == Path("/run/mirrord-blog/control.sock")
 
 
 def test_relative_paths_start_at_the_files_folder(write: Write, tmp_path: Path) -> None:

@@ -94,7 +94,14 @@ def test_every_setting_says_its_true_default(path: Field) -> None:
         assert kind.validate_python(told_value) == field.default, row
 
 
-WORDED = {("mirror", "content"), ("mirror", "http", "port"), ("mirror", "http", "ca_file"), ("signing", "key")}
+WORDED = {
+    ("mirror", "content"),
+    ("mirror", "http", "port"),
+    ("mirror", "http", "ca_file"),
+    ("signing", "key"),
+    ("state", "directory"),
+    ("control", "socket"),
+}
 """Defaults that follow from other settings; the comment says how."""
 
 

@@ -37,7 +37,7 @@ def load(file: Path) -> Settings:
     text = _read(file)
     data = _parse(file, text)
     page = Page(file, lines_of(text), data)
-    context = {"folder": file.absolute().parent}
+    context = _context(file)
     draft = _draft(data, context)
     check(draft)
     if draft.faults:
@@ -51,13 +51,23 @@ def load(file: Path) -> Settings:
 def missing_secrets(settings: Settings) -> list[str]:
     """Try to read every secret; return a sentence for each that cannot be had by this user, now."""
     sentences = []
-    draft = _draft(_parse(settings.file, _read(settings.file)), {"folder": settings.file.absolute().parent})
+    draft = _draft(_parse(settings.file, _read(settings.file)), _context(settings.file))
     for _place, what, secret in secrets(draft):
         try:
             secret.read(what)
         except BadConfig as e:
             sentences += e.faults
     return sentences
+
+
+def instance_of(file: Path) -> str | None:
+    """Return the site's instance of `mirrord@.service` where the file is one's: /etc/mirrord/NAME.toml."""
+    own = file.absolute().parent == DEFAULT_FILE.parent and file.suffix == ".toml" and file.name != DEFAULT_FILE.name
+    return file.stem if own else None
+
+
+def _context(file: Path) -> dict[str, Any]:
+    return {"folder": file.absolute().parent, "instance": instance_of(file)}
 
 
 def _read(file: Path) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationInfo, field_validator, model_validator
 
 from mirrord.config.secret import Secret
 from mirrord.config.surroundings import Surroundings
@@ -144,7 +144,16 @@ class Signing(Section):
 class State(Section):
     """Where mirrord keeps what must outlive a restart."""
 
-    directory: LocalPath = Field(default_factory=lambda: Surroundings().state_directory or Path("/var/lib/mirrord"))
+    directory: LocalPath = Path("/var/lib/mirrord")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _place(cls, data: Any, info: ValidationInfo) -> Any:
+        """Take the folder that systemd gives, else the one that `mirrord@.service` would give a site of this name."""
+        if isinstance(data, dict) and "directory" not in data:
+            usual = Path("/var/lib/mirrord") / ((info.context or {}).get("instance") or "")
+            return data | {"directory": str(Surroundings().state_directory or usual)}
+        return data
 
 
 class Marker(Section):
@@ -291,9 +300,17 @@ class Service(Section):
 class Control(Section):
     """Where the daemon listens for the verbs."""
 
-    socket: LocalPath = Field(
-        default_factory=lambda: (Surroundings().runtime_directory or Path("/run/mirrord")) / "control.sock"
-    )
+    socket: LocalPath = Path("/run/mirrord/control.sock")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _place(cls, data: Any, info: ValidationInfo) -> Any:
+        """Take the folder that systemd gives, else the one that `mirrord@.service` would give a site of this name."""
+        if isinstance(data, dict) and "socket" not in data:
+            instance = (info.context or {}).get("instance")
+            usual = Path(f"/run/mirrord-{instance}" if instance else "/run/mirrord")
+            return data | {"socket": str((Surroundings().runtime_directory or usual) / "control.sock")}
+        return data
 
 
 class Web(Section):

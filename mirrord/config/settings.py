@@ -61,12 +61,12 @@ class Settings(Section):
     @model_validator(mode="before")
     @classmethod
     def _ports(cls, data: Any) -> Any:
-        """Fill in `http.port` from site.url; `load` has found both well formed."""
+        """Fill in `http.port` from site.url; `load` has found both well formed. Tables left out get their defaults."""
         site = Site.model_validate(data["site"])
         mirrors = [
             {**mirror, "http": {"port": site.port, **mirror.get("http", {})}} for mirror in data.get("mirror", [])
         ]
-        return {**data, "mirror": mirrors}
+        return {"state": {}, "control": {}, **data, "mirror": mirrors}
 
     @property
     def file(self) -> Path:
