@@ -36,7 +36,7 @@ from mirrord.control.server import ControlServer, Talk
 from mirrord.control.syncing import Publishing
 from mirrord.control.works import Works
 from mirrord.decide import Move
-from mirrord.errors import BadConfig, Braked, Cancelled, MirrordError, NoAnswer, PutOff
+from mirrord.errors import BadConfig, MirrordError, NoAnswer, PutOff
 from mirrord.health import Round, Verdict
 from mirrord.journal import Event
 from mirrord.publish import Published
@@ -85,7 +85,7 @@ class Watch:
 class Daemon:
     """One controller, running."""
 
-    def __init__(self, settings: Settings, notifier: Notifier, clocks: Clocks = Clocks()) -> None:  # noqa: B008 (frozen)
+    def __init__(self, settings: Settings, notifier: Notifier, clocks: Clocks = Clocks()) -> None:
         """Open everything; nothing is looked at or moved yet."""
         self._clocks = clocks
         self._watch = Watch(clocks)
@@ -162,7 +162,7 @@ class Daemon:
                 act()
             except MirrordError as e:
                 _log.error("%s", e)
-            except Exception:
+            except Exception:  # noqa: BLE001 (one event that goes wrong must not end the watch)
                 _log.exception("something that nobody foresaw; the daemon goes on")
         if self._clocks.monotonic() >= self._ticked + 1.0:
             self._ticked = self._clocks.monotonic()
@@ -265,7 +265,15 @@ class Daemon:
         if service in self._reading or affair.busy:
             return
         self._reading.add(service)
-        future = self.works.naming.submit(moving.attend, self.works, service, affair.following, self.mind.policy(service))
+        future = self.works.naming.submit(
+            moving.attend,
+            self.works,
+            service,
+            affair.following,
+            self.mind.policy(service),
+            settle=True,
+            adopt=True,
+        )
         self._later(future, lambda attended: self._attended(service, attended))
 
     def _attended(self, service: str, attended: moving.Attended | MirrordError) -> None:
@@ -297,9 +305,7 @@ class Daemon:
             return
         self._syncing = True
         works = self.works
-        future = self._snapshots.submit(
-            syncing.take, works, by_hand=False, allow_deletions=False, seen=lambda *_: None
-        )
+        future = self._snapshots.submit(syncing.take, works, by_hand=False, allow_deletions=False, seen=lambda *_: None)
         self._later(future, self._taken)
 
     def _taken(self, taken: Taken | MirrordError) -> None:
@@ -314,7 +320,11 @@ class Daemon:
                 _log.warning("%s", warning)
             if taken.changed:
                 self.mind.note(
-                    Event("snapshot", f"took {taken.snapshot.id}, serial {taken.snapshot.serial}", why="the source changed")
+                    Event(
+                        "snapshot",
+                        f"took {taken.snapshot.id}, serial {taken.snapshot.serial}",
+                        why="the source changed",
+                    )
                 )
         for mirror in self.works.settings.published():
             self._retry.pop(mirror.name, None)
@@ -332,11 +342,11 @@ class Daemon:
                 continue
             health = list(self.mind.health(mirror.name).values())
             old = any(h.snapshot is not None and h.snapshot.id != wanted for h in health)
-            bad = any(h.verdict is Verdict.DOWN and h.suspects for h in health)
-            if old or bad:
-                self._publish(mirror.name, mend=bad)
+            suspects = frozenset(path for h in health for path in h.suspects if h.verdict is Verdict.DOWN)
+            if old or suspects:
+                self._publish(mirror.name, suspects)
 
-    def _publish(self, mirror: str, *, mend: bool = False) -> None:
+    def _publish(self, mirror: str, suspects: frozenset[bytes] = frozenset()) -> None:
         if self.publishing.busy(mirror):
             return
         works, publishing = self.works, self.publishing
@@ -344,7 +354,7 @@ class Daemon:
         def start() -> None:
             signed = syncing.newest(works)
             if signed is not None:
-                publishing.start(mirror, signed, seen=lambda *_: None, mend=mend)
+                publishing.start(mirror, signed, seen=lambda *_: None, mend=bool(suspects), suspects=suspects)
 
         self._later(self._snapshots.submit(start), lambda _: None)
         _, pause = self._retry.get(mirror, (0.0, self.works.settings.probe.every))
@@ -369,7 +379,9 @@ class Daemon:
                 raise BadConfig([f"{settings.file}: state.directory and control.socket take effect at a restart only"])
         except MirrordError as e:
             _log.error("the new configuration is not used, the old one stays:\n%s", e)
-            self.mind.note(Event("reload", "the new configuration is bad, the old one stays", details={"faults": str(e)}))
+            self.mind.note(
+                Event("reload", "the new configuration is bad, the old one stays", details={"faults": str(e)})
+            )
         else:
             old.adopt(settings)
             self.mind.adopt(settings)

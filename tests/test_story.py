@@ -106,7 +106,6 @@ def test_a_reader_checks_a_mirror_with_tools_of_their_own(site: Publisher, tmp_p
         with (own / name).open("rb") as text:
             command = [*verify, "-n", namespace, "-s", str(own / f"{name}.sig")]
             subprocess.run(command, stdin=text, check=True, capture_output=True)
-    summed = subprocess.run(
-        ["sha256sum", "--check", "--quiet", ".well-known/mirrord/SHA256SUMS"], cwd=copy, check=False, capture_output=True
-    )
+    check = ["sha256sum", "--check", "--quiet", ".well-known/mirrord/SHA256SUMS"]
+    summed = subprocess.run(check, cwd=copy, check=False, capture_output=True)
     assert (summed.returncode, summed.stdout) == (0, b"")

@@ -1,17 +1,17 @@
 """What can a controller do, and how is it asked to?
 
-    crew.py       the one place that makes workers
-    works.py      what one controller stands on: settings, journal, store, crews, locks, switches
-    syncing.py    a snapshot is taken and published to all mirrors, each on its own
-    looking.py    one round of looks at everything, or one fresh look at a target
-    mind.py       all that changes while mirrord runs, owned by one thread
-    moving.py     readers are moved: fresh look, intent, change, proof
-    showing.py    how the answers of verbs are worded
-    desk.py       the verbs, the same with a daemon and without
-    server.py     the daemon's ear: HTTP on a unix socket
-    client.py     the other end of it
-    alone.py      the desk in the verb's own process, where no daemon runs
-    notify.py     what systemd has to know
+crew.py       the one place that makes workers
+works.py      what one controller stands on: settings, journal, store, crews, locks, switches
+syncing.py    a snapshot is taken and published to all mirrors, each on its own
+looking.py    one round of looks at everything, or one fresh look at a target
+mind.py       all that changes while mirrord runs, owned by one thread
+moving.py     readers are moved: fresh look, intent, change, proof
+showing.py    how the answers of verbs are worded
+desk.py       the verbs, the same with a daemon and without
+server.py     the daemon's ear: HTTP on a unix socket
+client.py     the other end of it
+alone.py      the desk in the verb's own process, where no daemon runs
+notify.py     what systemd has to know
 """
 
 from __future__ import annotations

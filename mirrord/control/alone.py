@@ -35,12 +35,10 @@ class Alone:
         works = Works(self._settings)
         publishing = Publishing(works)
         try:
-            mind = Mind(self._settings, works.journal, now=time.monotonic(), wall=time.time())
+            mind = Mind(self._settings, works.journal, now=time.monotonic(), wall=time.time(), watching=False)
             desk = Desk(works, mind, Looker(works), publishing)
             return desk.call(verb, arguments, talk, who)
         finally:
             works.stop.set()
             publishing.abort()
             works.close()
-
-

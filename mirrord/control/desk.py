@@ -21,14 +21,16 @@ from mirrord.control.mind import Mind
 from mirrord.control.server import Talk
 from mirrord.control.syncing import Publishing
 from mirrord.control.works import Works
-from mirrord.decide import Policy, View, may_switch, planned_drain
+from mirrord.decide import Permission, View, may_switch, planned_drain
 from mirrord.errors import BadUsage, Braked, MirrordError
-from mirrord.health import Round, Standing
+from mirrord.health import Round, Standing, Thresholds
 from mirrord.hosts import Progress
 from mirrord.journal import PUBLISHING, Event
 from mirrord.manifest import SnapshotId, stamp
 from mirrord.publish import Published
+from mirrord.snapshot import Progress as Reading
 from mirrord.snapshot.store import Taken
+from mirrord.switches import Change
 
 T = TypeVar("T")
 Ask = Callable[[Callable[[], Any]], Any]
@@ -123,7 +125,8 @@ class Desk:
         allow = bool(asked.get("allow_deletions"))
         to = self._snapshot_named(str(asked.get("snapshot", "")))
         if asked.get("dry_run"):
-            rows = syncing.rehearse(self.works, mirrors, self.works.store.manifest(to), None, allow_deletions=allow)
+            manifest = self.works.store.load(to).manifest
+            rows = syncing.rehearse(self.works, mirrors, manifest, None, allow_deletions=allow)
             return {"snapshot": None, "mirrors": rows, "dry_run": True, "warnings": [], "restores": to, "held": None}
         held = self.works.journal.hold(
             PUBLISHING, f"rolled back to the content of {to}; `mirrord sync` publishes the source again", who
@@ -133,7 +136,7 @@ class Desk:
         result = self._publish(mirrors, taken, allow, talk)
         return {**result, "restores": to, "held": showing.hold(held)}
 
-    def _publish(self, mirrors: list[str], taken: Taken, allow: bool, talk: Talk) -> dict[str, Any]:  # noqa: FBT001
+    def _publish(self, mirrors: list[str], taken: Taken, allow: bool, talk: Talk) -> dict[str, Any]:
         signed = self.works.store.load(taken.snapshot.id)
         seen = _seen(talk)
         runs: dict[str, Future[Published] | MirrordError] = {}
@@ -155,7 +158,7 @@ class Desk:
             "warnings": list(taken.warnings),
         }
 
-    def _rehearse(self, mirrors: list[str], allow: bool, talk: Talk) -> dict[str, Any]:  # noqa: FBT001
+    def _rehearse(self, mirrors: list[str], allow: bool, talk: Talk) -> dict[str, Any]:
         scanned = syncing.scan(self.works, allow_deletions=allow, seen=_seen(talk))
         current = self.works.store.newest()
         changed = bool(scanned.difference) or current is None
@@ -218,7 +221,7 @@ class Desk:
         names = [self.works.settings.mirror(name).name for name in asked.get("mirrors") or []]
         standing, seen = self._look(names)
         wanted = [mirror for mirror in self.works.settings.mirrors if not names or mirror.name in names]
-        return showing.check(wanted, standing, seen, self._alone_rules() if not self._daemon else None)
+        return showing.check(wanted, standing, seen)
 
     def _look(self, names: list[str]) -> tuple[Standing, Round]:
         """Look now; with a daemon, what it holds true counts, alone this one look does."""
@@ -228,7 +231,7 @@ class Desk:
             return before, seen
         return before.after(seen, self._alone_rules(), published=self.looker.published()), seen
 
-    def _alone_rules(self) -> Any:
+    def _alone_rules(self) -> Thresholds:
         return replace(self.works.settings.thresholds(), fall=1, rise=1)
 
     def explain(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
@@ -236,7 +239,7 @@ class Desk:
         services = self._services(asked.get("service"))
         if not self._daemon:
             self._one_look(services)
-        return {"services": [self._ask(lambda s=service: self._explained(s)) for service in services]}
+        return {"services": self._ask(lambda: [self._explained(service) for service in services])}
 
     def _explained(self, service: str) -> dict[str, Any]:
         now = time.monotonic()
@@ -247,7 +250,7 @@ class Desk:
         seen = self.looker.round(self.mind.standing)
         self.mind.saw(seen, self._alone_rules(), self.looker.published())
         for service in services:
-            attended = moving.attend(self.works, service, None, self.mind.policy(service), change_nothing=True)
+            attended = moving.attend(self.works, service, None, self.mind.policy(service), settle=False, adopt=False)
             self.mind.read(service, attended.reading)
 
     def status(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
@@ -274,35 +277,39 @@ class Desk:
         if not self._daemon:
             talk({"event": "say", "text": "no daemon runs here: looking once at everything"})
             self._one_look([service])
-        attended = moving.attend(self.works, service, None, policy, change_nothing=bool(asked.get("dry_run")))
+        attended = moving.attend(self.works, service, None, policy, settle=not asked.get("dry_run"), adopt=False)
         if attended.reading.comparison is None:
             raise MirrordError(f"{service}: reading the zone: {attended.reading.text}; nothing was changed")
         self._ask(lambda: self.mind.read(service, attended.reading))
         view: View = self._ask(lambda: self.mind.view(service, now=time.monotonic()))
         target = target or view.serving
         if target is None:
-            raise BadUsage(f"{service}: what stands in the zone is no mirror's; `mirrord switch {service} MIRROR --adopt`")
+            raise BadUsage(
+                f"{service}: what stands in the zone is no mirror's; `mirrord switch {service} MIRROR --adopt`"
+            )
         fresh = self.looker.fresh(view.standing, target, service)
         permission = may_switch(view, policy, target, fresh, override=override, adopt=adopt)
-        plan = moving.plan(self.works, service, target, attended.reading, policy, fresh, adopt=adopt, given=asked.get("plan"))
+        plan = moving.plan(
+            self.works, service, target, attended.reading, policy, fresh, adopt=adopt, who=who, given=asked.get("plan")
+        )
         if asked.get("dry_run"):
             return showing.planned(service, target, view, attended.reading, plan, permission)
         if permission.brakes:
             brake = permission.brakes[0]
             way = f"; `--override {brake.name}` lifts this brake" if brake.liftable else ""
             raise Braked(f"{service}: moving to {target}: {brake.text}{way}", brake.name)
-        return self._carry_out(service, target, plan, view, permission, policy, who)
+        return self._carry_out(service, target, plan, view, permission, who)
 
     def _carry_out(
-        self, service: str, target: str, plan: Any, view: View, permission: Any, policy: Policy, who: str
+        self, service: str, target: str, plan: Change | None, view: View, permission: Permission, who: str
     ) -> dict[str, Any]:
         if permission.lifted is not None:
-            self._note("override", f"{service}: the brake {permission.lifted.name} was lifted: {permission.lifted.text}", who)
+            lifted = permission.lifted
+            self._note("override", f"{service}: the brake {lifted.name} was lifted: {lifted.text}", who)
         if plan is None:
             return showing.unmoved(service, target, view)
-        moved = moving.commit(self.works, plan, policy, source=view.serving)
-        self._note("switch", f"{service}: {view.serving or 'nobody of ours'} -> {target}: {moved.result.text}", who)
-        self._ask(lambda: self.mind.take_in(service, moved, by_hand=True))
+        moved = moving.commit(self.works, plan)
+        self._ask(lambda: self.mind.take_in(service, moved))
         return showing.moved(service, target, view, moved.result, permission)
 
     def drain(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
@@ -408,7 +415,7 @@ def _seen(talk: Talk) -> syncing.Seen:
     """Pass progress on to who asked, at most ten times a second and mirror."""
     last: dict[str, float] = {}
 
-    def seen(mirror: str, done: Progress) -> None:
+    def seen(mirror: str, done: Progress | Reading) -> None:
         now = time.monotonic()
         if now - last.get(mirror, 0.0) < 0.1 and done.files_done < done.files_total:
             return

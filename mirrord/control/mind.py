@@ -18,6 +18,7 @@ from mirrord.decide import Ask, Decision, Held, Move, Policy, Protection, Stay, 
 from mirrord.errors import MirrordError
 from mirrord.health import Health, Round, Standing, Thresholds, Verdict
 from mirrord.journal import Asked, Event, Journal
+from mirrord.manifest import Snapshot
 from mirrord.publish import Published
 from mirrord.switches import Change, Comparison, Follow, Following, Kind, Result, Zone, parse_fence
 
@@ -36,8 +37,6 @@ class Reading:
     zone: Zone | None
     text: str
     """A sentence in either case."""
-    badtime: float | None = None
-    """By how many seconds the name server's clock is ahead of ours, where it says that ours is off (RFC 8945, 5.2.3)."""
 
 
 UNREAD = Reading(None, None, "not read yet")
@@ -49,6 +48,8 @@ class Affair:
 
     reading: Reading = UNREAD
     decision: Decision | None = None
+    clock: float | None = None
+    """Seconds that the name server's clock is ahead of ours, where it said that ours is off (RFC 8945, 5.2.3)."""
     ask: str | None = None
     """The id of the question that is open, or that was answered and is being acted on."""
     busy: str = ""
@@ -87,8 +88,12 @@ class Outcome(Protocol):
 class Mind:
     """All that changes while mirrord runs; only the owning thread touches it."""
 
-    def __init__(self, settings: Settings, journal: Journal, *, now: float, wall: float) -> None:
-        """Start from what the journal kept: orders and what is wanted; verdicts are unknown."""
+    def __init__(self, settings: Settings, journal: Journal, *, now: float, wall: float, watching: bool = True) -> None:
+        """Start from what the journal kept: orders and what is wanted; verdicts are unknown.
+
+        `watching`: verdicts are a daemon's, over many looks, and a change of one is told; not so a verb's own look.
+        """
+        self._watching = watching
         self.settings = settings
         self.journal = journal
         self.standing = Standing.recall(journal.kept(STANDING) or [], now, wall)
@@ -109,20 +114,25 @@ class Mind:
     def saw(self, seen: Round, rules: Thresholds, published: Mapping[str, float]) -> None:
         """Take in one complete round."""
         before = self.standing
-        badtime = next((a.reading.badtime for a in self.affairs.values() if a.reading.badtime is not None), None)
+        badtime = next((affair.clock for affair in self.affairs.values() if affair.clock is not None), None)
         self.standing = before.after(seen, rules, published=published, badtime=badtime)
         self.round = seen
         for affair in self.affairs.values():
             affair.refused = {}
-        self._tell_verdicts(before)
+        if self._watching:
+            self._tell_verdicts(before)
         self._keep_standing(seen)
 
     def read(self, service: str, reading: Reading) -> None:
         """Take in what the zone of a service says."""
         affair = self.affairs[service]
         if reading.comparison is not None and reading.comparison.state.value in ("reverted", "foreign"):
-            self._change_of_mind(f"zone {service}", f"{service}: the zone is {reading.comparison.state.value}: "
-                                 f"{reading.text}", "zone", service)
+            self._change_of_mind(
+                f"zone {service}",
+                f"{service}: the zone is {reading.comparison.state.value}: {reading.text}",
+                "zone",
+                service,
+            )
         else:
             self._told.pop(f"zone {service}", None)
         affair.reading = reading
@@ -136,19 +146,23 @@ class Mind:
         ):
             affair.following = None
 
-    def take_in(self, service: str, moved: Outcome, *, by_hand: bool = False) -> None:
+    def take_in(self, service: str, moved: Outcome) -> None:
         """Take in how an attempt to move a service ended."""
         affair = self.affairs[service]
         affair.trouble = moved.trouble
         result = moved.result
         if result is not None:
+            affair.clock = result.sent.clock_difference if result.sent is not None else None
             affair.followers = result.followers
             affair.follow_by = result.follow_by
             affair.following = result.change if result.kind is Kind.PARTIAL else None
-        if not by_hand:
-            failed = "; ".join(f"{mirror}: {why}" for mirror, why in moved.failed.items())
-            text = moved.text + (f" (before: {failed})" if failed else "")
+        failed = "; ".join(f"{mirror}: {why}" for mirror, why in moved.failed.items())
+        text = moved.text + (f" (not {failed})" if failed else "")
+        if result is None:
             self._change_of_mind(f"move {service}", text, "move", service)
+        elif self._told.get(f"move {service}") != text:
+            self._told[f"move {service}"] = text  # the journal has it already, from the transaction
+            _log.warning("%s", text)
 
     def publishing_trouble(self, error: MirrordError | None) -> None:
         """Take in why no snapshot could be taken by itself; None: one could."""
@@ -160,11 +174,8 @@ class Mind:
 
     def published(self, published: Published) -> None:
         """Take in how publishing to a mirror ended; a mirror that is ahead of us stops all automatic publishing."""
-        if published.result == "refused":
+        if published.halts:
             self.publishing_stopped = published.error
-            if published.ahead is not None:
-                card = published.ahead
-                self._try(lambda: self.journal.seen_serving(published.mirror, card.serial, card.id))
 
     def publish_again(self) -> None:
         """Go on publishing by itself: a person has looked."""
@@ -299,7 +310,10 @@ class Mind:
             for health in self.health(mirror.name).values():
                 card = health.snapshot
                 if card is not None:
-                    self._try(lambda c=card, m=mirror.name: self.journal.seen_serving(m, c.serial, c.id))
+                    self._seen_serving(mirror.name, card)
+
+    def _seen_serving(self, mirror: str, card: Snapshot) -> None:
+        self._try(lambda: self.journal.seen_serving(mirror, card.serial, card.id))
 
     def _try(self, write: Callable[[], object]) -> None:
         try:

@@ -9,14 +9,14 @@ time for each service, on this machine: a lock sees to it. What may be decided i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mirrord.control.looking import Looker
 from mirrord.control.mind import Reading
 from mirrord.control.works import Works
 from mirrord.decide import Move, Policy, Stay, Why, next_after, passes
-from mirrord.errors import Braked, Conflict, JournalUnwritable, Locked, MirrordError, Unavailable
+from mirrord.errors import Braked, Conflict, Locked, MirrordError, Unavailable
 from mirrord.health import Fresh, Standing
 from mirrord.switches import Change, Expected, Follow, Kind, Result, Zone, ZoneState, plan_change, transaction
 
@@ -26,14 +26,12 @@ class Moved:
     """How an attempt to move a service ended."""
 
     service: str
-    source: str | None
     target: str
     text: str
     result: Result | None = None
     """None where nothing was sent: no candidate stood the fresh look."""
     failed: Mapping[str, str] = field(default_factory=dict)
     """Candidates whose fresh look failed -> why."""
-    automatic: bool = False
 
     @property
     def trouble(self) -> str | None:
@@ -53,13 +51,12 @@ class Attended:
     followers: Mapping[str, Follow] | None = None
 
 
-def carry_out(
-    works: Works, looker: Looker, standing: Standing, move: Move, policy: Policy, reading: Reading
-) -> Moved:
+def carry_out(works: Works, looker: Looker, standing: Standing, move: Move, policy: Policy, reading: Reading) -> Moved:
     """Carry an automatic or acknowledged move out; raises MirrordError where nothing was sent."""
     with works.locked(f"switch-{move.service}"):
         failed: dict[str, str] = {}
         step: Move | Stay = move
+        fresh: Fresh | None = None
         while isinstance(step, Move):
             fresh = looker.fresh(standing, step.target, step.service)
             why_not = passes(step, fresh)
@@ -68,11 +65,20 @@ def carry_out(
             failed[step.target] = why_not
             step = next_after(move, failed)
         if isinstance(step, Stay):
-            return Moved(move.service, move.source, move.target, step.reason, failed=failed)
-        stands = move.why is Why.REASSERT
-        change = _plan(works, step.service, step.target, reading, policy, fresh, as_it_stands=stands)
-        moved = _commit(works, change, policy, source=move.source, automatic=move.automatic)
-        return Moved(moved.service, moved.source, moved.target, moved.text, moved.result, failed, move.automatic)
+            return Moved(move.service, move.target, step.reason, failed=failed)
+        change = _plan(
+            works,
+            step.service,
+            step.target,
+            reading,
+            policy,
+            fresh,
+            as_it_stands=move.why is Why.REASSERT,
+            automatic=move.automatic,
+            who=works.settings.controller.name,
+            why=move.reason,
+        )
+        return replace(_commit(works, change), failed=failed)
 
 
 def plan(
@@ -84,6 +90,7 @@ def plan(
     fresh: Fresh | None,
     *,
     adopt: bool,
+    who: str,
     given: Mapping[str, Any] | None = None,
 ) -> Change | None:
     """Plan a switch by hand; None where there is nothing to change.
@@ -93,11 +100,9 @@ def plan(
     comparison = reading.comparison
     assert comparison is not None
     assert reading.zone is not None
-    if comparison.state is ZoneState.OURS and comparison.serving == target and not adopt:
-        same = _plan(works, service, target, reading, policy, fresh, as_it_stands=False)
-        if not same.moves:
-            return None
-    change = _plan(works, service, target, reading, policy, fresh, as_it_stands=adopt)
+    change = _plan(works, service, target, reading, policy, fresh, as_it_stands=adopt, who=who, why="by hand")
+    if comparison.state is ZoneState.OURS and not change.moves and not adopt:
+        return None
     if given is None:
         return change
     shown = Change.from_json(given)
@@ -106,23 +111,24 @@ def plan(
     return shown
 
 
-def commit(works: Works, change: Change, policy: Policy, *, source: str | None) -> Moved:
+def commit(works: Works, change: Change) -> Moved:
     """Carry out a plan that a person wanted; raises MirrordError where nothing was sent."""
     with works.locked(f"switch-{change.service}"):
-        return _commit(works, change, policy, source=source, automatic=False)
+        return _commit(works, change)
 
 
 def attend(
-    works: Works, service: str, following: Change | None, policy: Policy, *, change_nothing: bool = False
+    works: Works, service: str, following: Change | None, policy: Policy, *, settle: bool, adopt: bool
 ) -> Attended:
     """Read a service's zone; settle an open plan first, and adopt by itself what is new and one mirror's.
 
-    Never raises for the name servers' doing: the reading says what went wrong.
+    Both are left to others without `settle` and `adopt`. Never raises for the name servers' doing: the reading says
+    what went wrong.
     """
-    resolved = None if change_nothing else _settle_open_plan(works, service, policy)
+    resolved = _settle_open_plan(works, service) if settle else None
     reading = _read(works, service, policy)
     new = reading.comparison is not None and reading.comparison.state is ZoneState.NEW
-    if new and not change_nothing and works.journal.held(service) is None:
+    if new and adopt and works.journal.held(service) is None:
         resolved = _adopt(works, service, reading, policy) or resolved
         reading = _read(works, service, policy)
     followers = None
@@ -149,9 +155,8 @@ def _read(works: Works, service: str, policy: Policy) -> Reading:
     return Reading(looked.comparison, looked.zone, looked.comparison.text)
 
 
-def _settle_open_plan(works: Works, service: str, policy: Policy) -> Moved | None:
-    intent = works.journal.intent(service)
-    if intent is None:
+def _settle_open_plan(works: Works, service: str) -> Moved | None:
+    if works.journal.intent(service) is None:
         return None
     try:
         with works.locked(f"switch-{service}"):
@@ -165,9 +170,7 @@ def _settle_open_plan(works: Works, service: str, policy: Policy) -> Moved | Non
             )
     except Locked:
         return None
-    if result is None:
-        return None
-    return _ended(works, result, source=intent.change.source, automatic=True, policy=policy)
+    return None if result is None else _ended(result)
 
 
 def _adopt(works: Works, service: str, reading: Reading, policy: Policy) -> Moved | None:
@@ -178,16 +181,27 @@ def _adopt(works: Works, service: str, reading: Reading, policy: Policy) -> Move
         return None
     try:
         with works.locked(f"switch-{service}"):
-            change = _plan(works, service, serving, reading, policy, None, as_it_stands=True)
-            return _commit(works, change, policy, source=serving, automatic=False)
+            who = works.settings.controller.name
+            change = _plan(works, service, serving, reading, policy, None, as_it_stands=True, who=who, why="new here")
+            return _commit(works, change)
     except (Locked, Braked):
         return None
     except MirrordError as e:
-        return Moved(service, serving, serving, str(e))
+        return Moved(service, serving, str(e))
 
 
 def _plan(
-    works: Works, service: str, target: str, reading: Reading, policy: Policy, fresh: Fresh | None, *, as_it_stands: bool
+    works: Works,
+    service: str,
+    target: str,
+    reading: Reading,
+    policy: Policy,
+    fresh: Fresh | None,
+    *,
+    as_it_stands: bool,
+    automatic: bool = False,
+    who: str,
+    why: str,
 ) -> Change:
     """Write the plan down as a value; what is expected comes from the journal unless a person adopts what stands."""
     zone = reading.zone
@@ -209,6 +223,9 @@ def _plan(
         was_ttl=zone.ttl if zone is not None else works.settings.service(service).dns.ttl,
         leave_out=tuple(fresh.bad) if fresh is not None else (),
         epoch_above=works.journal.highest_epoch(service),
+        automatic=automatic,
+        who=who,
+        why=why,
     )
 
 
@@ -218,18 +235,11 @@ def _for_all_names(expected: Expected, zone: Zone) -> Expected:
     return Expected({name: expected.names.get(name, stands[name]) for name in stands}, expected.epoch)
 
 
-def _commit(works: Works, change: Change, policy: Policy, *, source: str | None, automatic: bool) -> Moved:
-    result = transaction.run(
-        works.switch(change.service), works.journal, change, executor=works.asking, stop=works.stop
+def _commit(works: Works, change: Change) -> Moved:
+    return _ended(
+        transaction.run(works.switch(change.service), works.journal, change, executor=works.asking, stop=works.stop)
     )
-    return _ended(works, result, source=source, automatic=automatic, policy=policy)
 
 
-def _ended(works: Works, result: Result, *, source: str | None, automatic: bool, policy: Policy) -> Moved:
-    change = result.change
-    if result.kind in (Kind.DONE, Kind.PARTIAL) and change.moves:
-        try:
-            works.journal.moved(policy.service, source, change.target, automatic=automatic)
-        except JournalUnwritable:
-            pass  # remembered by this process; the zone's TXT is the record
-    return Moved(change.service, source, change.target, result.text, result, automatic=automatic)
+def _ended(result: Result) -> Moved:
+    return Moved(result.change.service, result.change.target, result.text, result)

@@ -67,10 +67,18 @@ def check(wanted: Sequence[Mirror], standing: Standing, seen: Round) -> dict[str
     return {
         "mirrors": [_checked(mirror, standing, seen) for mirror in wanted],
         "references": [
-            {"address": one.address, "family": one.family, "reachable": one.reachable} for one in (*seen.before, *seen.after)
+            {"address": one.address, "family": one.family, "reachable": one.reachable}
+            for one in (*seen.before, *seen.after)
         ],
-        "warnings": [*standing.unjudged.values(), *([standing.clock] if standing.clock else [])],
+        "warnings": blind(standing, [address for mirror in wanted for address in mirror.addresses]),
     }
+
+
+def blind(standing: Standing, addresses: Sequence[str]) -> list[str]:
+    """Say what of these addresses cannot be judged now, and why; and that our clock is off, if it is."""
+    families = {6 if ":" in address else 4 for address in addresses}
+    whys = [why for family, why in standing.unjudged.items() if family in families]
+    return [*whys, *([standing.clock] if standing.clock else [])]
 
 
 def _checked(mirror: Mirror, standing: Standing, seen: Round) -> dict[str, Any]:
@@ -131,16 +139,16 @@ def explained(mind: Mind, service: str, view: View, policy: Policy) -> dict[str,
         "decision": kind(decision),
         "target": decision.target if isinstance(decision, Move) else None,
         "reason": reason(decision),
-        "facts": [*decision.facts, *explain(view, policy)],
+        "facts": explain(view, policy),
         "order": list(policy.order),
         "held": None if held is None else hold(held),
         "zone": {"state": view.zone, "text": reading.text},
-        "mirrors": [_candidate(mind, name, service, view, policy) for name in policy.order],
+        "mirrors": [_candidate(name, service, view, policy) for name in policy.order],
         "protected": {"ok": protection.ok, "why": protection.why},
     }
 
 
-def _candidate(mind: Mind, mirror: str, service: str, view: View, policy: Policy) -> dict[str, Any]:
+def _candidate(mirror: str, service: str, view: View, policy: Policy) -> dict[str, Any]:
     health = view.standing.health(mirror, service)
     brakes = [] if mirror == view.serving else may_switch(view, policy, mirror, None).brakes
     moment = Moment(view.now, time.time())
@@ -202,8 +210,9 @@ def _names(expected: Expected, ttl: int) -> dict[str, Any]:
     }
 
 
-def moved(service: str, target: str, view: View, result: Result, permission: Permission) -> dict[str, Any]:
+def moved(service: str, target: str, view: View, result: Result | None, permission: Permission) -> dict[str, Any]:
     """Show how a switch ended."""
+    assert result is not None  # a switch by hand has no candidates that could fail it
     return {
         "service": service,
         "result": result.kind.value,
@@ -246,9 +255,8 @@ def status(works: Works, mind: Mind, *, running: bool, since: float) -> dict[str
     now, wall = time.monotonic(), time.time()
     settings, journal = works.settings, works.journal
     newest = works.store.newest()
-    warnings: list[str] = [*settings.warnings, *mind.troubles(), *mind.standing.unjudged.values()]
-    if mind.standing.clock:
-        warnings.append(mind.standing.clock)
+    warnings = [*settings.warnings, *mind.troubles()]
+    warnings += blind(mind.standing, [address for mirror in settings.mirrors for address in mirror.addresses])
     drained, last, runs = journal.drained(), journal.last_seen(), journal.publishes()
     return build_status(
         Facts(
@@ -257,7 +265,9 @@ def status(works: Works, mind: Mind, *, running: bool, since: float) -> dict[str
             controller=settings.controller.name,
             place=settings.controller.place,
             now=Moment(now, wall),
-            daemon=Daemon(running, os.getpid(), since, "watching") if running else Daemon(False, text="no daemon"),
+            daemon=Daemon(running, os.getpid(), since, "watching")
+            if running
+            else Daemon(running=False, text="no daemon"),
             mirrors=[
                 MirrorState(
                     name=mirror.name,
@@ -290,7 +300,9 @@ def _service_state(mind: Mind, service: str, now: float) -> ServiceState:
         name=service,
         serving=view.serving,
         since=None if last is None else last.at,
-        protection=protected(view, policy) if mind.round is not None else Protection(False, "nothing was looked at yet"),
+        protection=protected(view, policy)
+        if mind.round is not None
+        else Protection(ok=False, why="nothing was looked at yet"),
         decision=affair.decision,
         zone=affair.reading.comparison,
         zone_text=affair.reading.text,

@@ -12,9 +12,10 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from mirrord.config import Settings
@@ -23,33 +24,35 @@ from mirrord.errors import Braked, Cancelled, Locked, MirrordError
 from mirrord.hosts import Host, Progress
 from mirrord.hosts.opening import open_host
 from mirrord.journal import PUBLISHING, Event
-from mirrord.manifest import Difference, Manifest, Signed, SnapshotId, difference
-from mirrord.publish import Published, publish_with_retries
-from mirrord.snapshot.store import Taken
+from mirrord.manifest import Difference, Manifest, Signed, Snapshot, SnapshotId, difference, snapshot_id
+from mirrord.publish import Published, look, object_to, publish_with_retries
+from mirrord.snapshot import Progress as Reading
+from mirrord.snapshot.store import Scanned, Taken
 
 _log = logging.getLogger(__name__)
 
 RESIGN_AFTER = 12 * 3600.0
 """Seconds: a card is signed again at least daily; twice as often leaves room for a day's trouble."""
-Seen = Callable[[str, Progress], None]
+Seen = Callable[[str, Progress | Reading], None]
 """(mirror, progress); mirror "" is the snapshot being taken."""
 
 
 def take(works: Works, *, by_hand: bool, allow_deletions: bool, seen: Seen) -> Taken:
     """Take a snapshot if the source changed. Raises what `Store.take` raises, and Braked when not by hand.
 
-    A controller whose store is older than what the mirrors serve does not publish by itself: its source may be as
-    old as its state. A person's sync goes on above the highest serial seen.
+    A controller whose store is older than what the mirrors serve does not publish: its source may be as old as
+    its state. Only one that lost its store altogether goes on, by hand, above the highest serial seen.
     """
     settings = works.settings
-    highest = highest_seen(works)
+    highest, latest = highest_seen(works)
     newest = works.store.newest()
     own = works.store.load(newest).snapshot.serial if newest is not None else 0
-    if not by_hand and highest > own:
+    if highest > own and (newest is not None or not by_hand):
+        way = f"`mirrord rollback {newest}`" if newest is not None else "`mirrord sync`"
         raise Braked(
-            f"{settings.site.name}: publishing by itself: a mirror serves serial {highest}, our store ends at {own}, so"
-            " this state folder is older than what was published; look at the source, then run `mirrord sync` once to"
-            " publish above it",
+            f"{settings.site.name}: publishing: a mirror serves serial {highest}, our store ends at {own}: this state"
+            " folder is older than what was published, and the source may be so too; look at the source, and if it is"
+            f" the right content, {way} publishes it above that",
             "older-state",
         )
     return works.store.take(
@@ -60,14 +63,29 @@ def take(works: Works, *, by_hand: bool, allow_deletions: bool, seen: Seen) -> T
         next_expected_in=settings.snapshot.next_expected,
         allow_deletions=allow_deletions,
         highest_seen=highest,
+        newest_seen=latest,
         seen=lambda done: seen("", done),
         stop=works.stop,
     )
 
 
-def highest_seen(works: Works) -> int:
-    """Return the highest validly signed serial that any mirror was seen to serve, 0 for none."""
-    return max((last.serial for last in works.journal.last_seen().values()), default=0)
+def scan(works: Works, *, allow_deletions: bool, seen: Seen) -> Scanned:
+    """Find out what `take` would do. Raises what it would."""
+    settings = works.settings
+    return works.store.scan(
+        settings.source_value(),
+        settings.guard(),
+        now_wall=time.time(),
+        allow_deletions=allow_deletions,
+        seen=lambda done: seen("", done),
+        stop=works.stop,
+    )
+
+
+def highest_seen(works: Works) -> tuple[int, SnapshotId | None]:
+    """Return the highest validly signed serial and the latest id that any mirror was seen to serve."""
+    seen = works.journal.last_seen().values()
+    return max((last.serial for last in seen), default=0), max((SnapshotId(last.id) for last in seen), default=None)
 
 
 def newest(works: Works) -> Signed | None:
@@ -86,6 +104,7 @@ def newest(works: Works) -> Signed | None:
 def rollback(works: Works, to: SnapshotId, *, allow_deletions: bool) -> Taken:
     """Take a new snapshot with an earlier one's content. Raises what `Store.rollback` raises."""
     settings = works.settings
+    highest, latest = highest_seen(works)
     return works.store.rollback(
         to,
         settings.signing_key(),
@@ -93,7 +112,8 @@ def rollback(works: Works, to: SnapshotId, *, allow_deletions: bool) -> Taken:
         now_wall=time.time(),
         next_expected_in=settings.snapshot.next_expected,
         allow_deletions=allow_deletions,
-        highest_seen=highest_seen(works),
+        highest_seen=highest,
+        newest_seen=latest,
     )
 
 
@@ -113,6 +133,66 @@ def tidy(works: Works) -> None:
         return
 
 
+def rehearse(
+    works: Works, mirrors: Sequence[str], wanted: Manifest, current: SnapshotId | None, *, allow_deletions: bool
+) -> list[dict[str, Any]]:
+    """Show what publishing `wanted` would do on each mirror; `current` is its snapshot where it was taken already."""
+    if current is not None:
+        signed = works.store.load(current)
+    else:
+        now = datetime.now(UTC)
+        own = [snapshot.serial for snapshot in works.store.snapshots()]
+        card = Snapshot(
+            site=works.settings.site.name,
+            serial=1 + max(own, default=0),
+            id=snapshot_id(now, wanted.sha256),
+            created=now,
+            next_expected=now,
+            previous=works.store.newest(),
+            manifest_sha256=wanted.sha256,
+            files=len(wanted.entries),
+            size=wanted.size,
+        )
+        signed = Signed(card, wanted, b"", card.text(), b"", 0)  # never leaves this process
+    runs = {
+        mirror: works.uploading.submit(_rehearse, works, mirror, signed, allow_deletions=allow_deletions)
+        for mirror in mirrors
+    }
+    return [row(run.result()) for run in runs.values()]
+
+
+def _rehearse(works: Works, mirror: str, signed: Signed, *, allow_deletions: bool) -> Published:
+    settings = works.settings
+    began = time.monotonic()
+    card = signed.snapshot
+    try:
+        with contextlib.closing(open_host(settings.account(mirror))) as host:
+            outlook = look(
+                host,
+                signed.manifest,
+                works.store.manifest,
+                signers=settings.signers(),
+                identity=settings.identity,
+                site=settings.site.name,
+            )
+            object_to(mirror, outlook, signed, settings.guard(), allow_deletions=allow_deletions)
+            plan = outlook.plan(mirror, card.id, signed.manifest)
+    except MirrordError as e:
+        return Published.failure(mirror, signed, e, time.monotonic() - began)
+    served = outlook.served is not None and outlook.served.manifest_sha256 == card.manifest_sha256
+    return Published(
+        mirror,
+        "unchanged" if served and outlook.survey.current == card.id else "planned",
+        card.id,
+        card.serial,
+        files_sent=len(plan.send),
+        files_linked=len(plan.link),
+        files_removed=len(plan.removed),
+        bytes_sent=plan.bytes_to_send,
+        seconds=time.monotonic() - began,
+    )
+
+
 class Publishing:
     """The runs of publishing, at most one a mirror; `start` and `abort` from any thread."""
 
@@ -125,7 +205,14 @@ class Publishing:
         self._hosts: set[Host] = set()
 
     def start(
-        self, mirror: str, signed: Signed, *, seen: Seen, allow_deletions: bool = False, mend: bool = False
+        self,
+        mirror: str,
+        signed: Signed,
+        *,
+        seen: Seen,
+        allow_deletions: bool = False,
+        mend: bool = False,
+        suspects: Collection[bytes] = (),
     ) -> Future[Published]:
         """Publish to a mirror; a run under way for the same snapshot is joined, for another raises Locked."""
         with self._lock:
@@ -134,7 +221,9 @@ class Publishing:
                 if under_way == signed.snapshot.id:
                     return future
                 raise Locked(f"{mirror}: publishing {signed.snapshot.id}: {under_way} is being published; wait for it")
-            future = self._works.uploading.submit(self._run, mirror, signed, seen, allow_deletions, mend)
+            future = self._works.uploading.submit(
+                self._run, mirror, signed, seen, allow_deletions=allow_deletions, mend=mend, suspects=suspects
+            )
             self._runs[mirror] = (signed.snapshot.id, future)
             return future
 
@@ -155,7 +244,16 @@ class Publishing:
         for host in hosts:
             host.abort()
 
-    def _run(self, mirror: str, signed: Signed, seen: Seen, allow_deletions: bool, mend: bool) -> Published:  # noqa: FBT001
+    def _run(
+        self,
+        mirror: str,
+        signed: Signed,
+        seen: Seen,
+        *,
+        allow_deletions: bool,
+        mend: bool,
+        suspects: Collection[bytes],
+    ) -> Published:
         works, settings = self._works, self._works.settings
         began = time.monotonic()
         try:
@@ -174,6 +272,7 @@ class Publishing:
                     guard=settings.guard(),
                     allow_deletions=allow_deletions,
                     mend=mend,
+                    suspects=suspects,
                     seen=lambda done: seen(mirror, done),
                     stop=works.stop,
                 )

@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import platform
-import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from pathlib import Path
@@ -21,6 +19,7 @@ from mirrord.config import Settings
 from mirrord.control.crew import make_crew
 from mirrord.errors import Locked, Refused
 from mirrord.hosts import Holder
+from mirrord.hosts.lock import this_process
 from mirrord.journal import Journal
 from mirrord.snapshot.store import Store
 from mirrord.switches import Switch, open_switch
@@ -57,14 +56,7 @@ class Works:
 
     def me(self) -> Holder:
         """Return who takes a lock on a mirror."""
-        return Holder(
-            controller=self.settings.controller.name,
-            host=platform.node(),
-            boot_id=_boot_id(),
-            pid=os.getpid(),
-            start=_start_of(os.getpid()),
-            since=time.time(),
-        )
+        return this_process(self.settings.controller.name)
 
     def switch(self, service: str) -> Switch:
         """Return what moves a service's readers."""
@@ -131,18 +123,3 @@ def _make(directory: Path) -> None:
             f"{directory}: opening the state folder: {e.strerror or e}; give it to the user who runs mirrord, or set"
             " state.directory"
         ) from e
-
-
-def _boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
-
-
-def _start_of(pid: int) -> str:
-    """Return when a process started, in clock ticks since boot (proc(5), field 22 of stat)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""

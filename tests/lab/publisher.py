@@ -193,7 +193,7 @@ def configuration(publisher: Publisher) -> str:
     """Return the configuration file of a publisher; quick rhythms, so that an outage takes seconds."""
     how = {
         "snapshot_every": "1h",
-        "probe_every": "300ms",
+        "probe_every": "0.3s",
         "probe_timeout": "3s",
         "fall": 2,
         "rise": 2,
@@ -255,7 +255,10 @@ names = ["{NAME}"]
 ttl = 1
 servers = {json.dumps(how["servers"])}
 authoritative = {json.dumps(how["authoritative"])}
-tsig = {{ name = "{publisher.primary.key.name}", algorithm = "{publisher.primary.key.algorithm}", secret = {{ file = "{publisher.folder}/tsig" }} }}
+[service.dns.tsig]
+name = "{publisher.primary.key.name}"
+algorithm = "{publisher.primary.key.algorithm}"
+secret = {{ file = "{publisher.folder}/tsig" }}
 {how["more"]}
 """
 
@@ -307,5 +310,5 @@ def publisher(lab: Any, names: Sequence[str] = ("milan", "lyon", "oslo"), **how:
     try:
         yield made
     finally:
-        if made._daemon is not None:  # noqa: SLF001 (its own)
-            made._daemon.stop()  # noqa: SLF001
+        if made._daemon is not None:
+            made._daemon.stop()
