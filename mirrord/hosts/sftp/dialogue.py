@@ -69,9 +69,10 @@ class Terms:
 
     def at(self, path: bytes) -> bytes:
         """Return the server's name for a path below the root; b"" is the root itself."""
-        if self.root in (b"", b"."):
-            return path or b"."
-        return self.root.rstrip(b"/") + b"/" + path if path else self.root
+        root = self.root.rstrip(b"/")
+        if not path:
+            return root or self.root[:1] or b"."
+        return path if self.root in (b"", b".") else root + b"/" + path
 
 
 class Last(tuple[Request, ...]):
