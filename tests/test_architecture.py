@@ -20,21 +20,27 @@ ROOT = Path(mirrord.__file__).parent
 
 # A module imports only what stands to its left.
 ORDER = (
-    *(
-        "errors",
-        "manifest",
-        "plan",
-        "looks",
-        "health",
-        "rules",
-        "decide",
-        "trust",
-        "snapshot",
-        "hosts",
-        "publish",
-        "probe",
-    ),
-    *("switches", "journal", "report", "config", "control", "daemon", "demo", "cli", "__main__"),
+    "errors",
+    "manifest",
+    "plan",
+    "looks",
+    "health",
+    "rules",
+    "decide",
+    "trust",
+    "snapshot",
+    "hosts",
+    "publish",
+    "probe",
+    "switches",
+    "journal",
+    "report",
+    "config",
+    "control",
+    "daemon",
+    "demo",
+    "cli",
+    "__main__",
 )
 
 # Which modules may import a library: there its exceptions become ours. The demo stands on both sides of some wires.
