@@ -49,7 +49,7 @@ import dns.rrset
 import dns.tsig
 import dns.update
 
-from mirrord.errors import BadConfig, MirrordError, Refused, Unavailable
+from mirrord.errors import BadConfig, Refused, Unavailable
 from mirrord.switches import (
     Change,
     DnsSettings,
@@ -78,13 +78,15 @@ _FENCED = frozenset({dns.rcode.NXRRSET, dns.rcode.YXRRSET, dns.rcode.NXDOMAIN, d
 _NEVER = frozenset({dns.rcode.NOTZONE, dns.rcode.FORMERR})
 
 
+class BadAnswer(ValueError):
+    """A server's answer is not the zone's own word; `door` makes it Unavailable, with the server's name."""
+
+
 @contextlib.contextmanager
 def door(doing: str) -> Iterator[None]:
     """Turn everything that dnspython and the socket raise into Unavailable, with `doing` before it."""
     try:
         yield
-    except MirrordError:
-        raise
     except dns.exception.DNSException as e:
         raise Unavailable(f"{doing}: {_sentence(e)}") from e
     except (OSError, EOFError, ValueError, struct.error) as e:
@@ -93,6 +95,8 @@ def door(doing: str) -> Iterator[None]:
 
 def _sentence(error: Exception) -> str:
     """Say in words what a foreign exception means; never empty."""
+    if isinstance(error, BadAnswer | EOFError) and str(error):
+        return str(error)
     if isinstance(error, TimeoutError | dns.exception.Timeout):
         return "no answer in time"
     if isinstance(error, ConnectionRefusedError):
@@ -312,7 +316,7 @@ class Rfc2136:
             answer = dns.message.from_wire(link.receive(deadline))
             asked = queries.get(answer.id)
             if asked is None or answer.id in answers or not asked.is_response(answer):
-                raise Unavailable("it answered what was not asked")
+                raise BadAnswer("it answered what was not asked")
             _check_authority(answer, self._zone)
             answers[answer.id] = answer
         return [answers[number] for number in queries]
@@ -518,17 +522,17 @@ def _signed(answer: bytes, key: dns.tsig.Key, mac: bytes) -> str:
 
 
 def _check_authority(answer: dns.message.Message, zone: dns.name.Name) -> None:
-    """Refuse what is not the zone's own word. Raises Unavailable."""
+    """Refuse what is not the zone's own word. Raises BadAnswer."""
     asked = answer.question[0]
     what = f"{asked.name.to_text(omit_final_dot=True)} {dns.rdatatype.to_text(asked.rdtype)}"
     if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-        raise Unavailable(f"asked for {what} it said {dns.rcode.to_text(answer.rcode())}")
+        raise BadAnswer(f"asked for {what} it said {dns.rcode.to_text(answer.rcode())}")
     if not answer.flags & dns.flags.AA:
-        raise Unavailable(f"asked for {what} it does not speak with authority")
+        raise BadAnswer(f"asked for {what} it does not speak with authority")
     for rrset in answer.authority:
         if rrset.rdtype == dns.rdatatype.SOA and rrset.name != zone:
             other = rrset.name.to_text(omit_final_dot=True)
-            raise Unavailable(f"asked for {what} it answered from the zone {other}")
+            raise BadAnswer(f"asked for {what} it answered from the zone {other}")
 
 
 def _records(answer: dns.message.Message) -> list[Any]:
@@ -550,7 +554,7 @@ def _ttl(answer: dns.message.Message) -> int:
 def _serial(answer: dns.message.Message, zone: dns.name.Name) -> int:
     records = _records(answer)
     if len(records) != 1:
-        raise Unavailable(f"it has no SOA of {zone.to_text(omit_final_dot=True)}")
+        raise BadAnswer(f"it has no SOA of {zone.to_text(omit_final_dot=True)}")
     return int(records[0].serial)
 
 
