@@ -485,7 +485,7 @@ def reason_of(decision: Decision) -> str:
         case Stay():
             return decision.reason
         case Move():
-            return f"{decision.reason}: readers move from {decision.source} to {decision.target}"
+            return f"from {decision.source} to {decision.target}, for {decision.reason}"
         case Ask():
             return f"{decision.question} (`mirrord ack {decision.id}`)"
 
