@@ -149,7 +149,7 @@ def test_systemd_is_told_how_we_are(unit: Path) -> None:
 def test_the_user_is_made_by_sysusers(tmp_path: Path) -> None:
     """The unit's user and the socket's group come from one line."""
     (tmp_path / "etc").mkdir()
-    line = ["systemd-sysusers", f"--root={tmp_path}", UNITS / "mirrord.sysusers.conf"]
+    line = ["systemd-sysusers", f"--root={tmp_path}", str(UNITS / "mirrord.sysusers.conf")]
     subprocess.run(line, check=True, capture_output=True)
 
     user, group = settings(ONE)["User"], settings(ONE)["Group"]
