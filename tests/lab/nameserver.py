@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import secrets
+import subprocess
+import sys
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +21,7 @@ import dns.rcode
 import dns.rdatatype
 
 from tests.lab.ports import free_port
-from tests.lab.processes import Server
+from tests.lab.processes import TOP, Server
 
 
 class NoReply(OSError):
@@ -63,13 +65,24 @@ def zone_text(zone: str, records: Sequence[str] = (), *, serial: int = 1, ttl: i
 
 
 def ask(
-    address: str, port: int, name: str, kind: str, *, recurse: bool = False, timeout: float = 2.0
+    address: str,
+    port: int,
+    name: str,
+    kind: str,
+    *,
+    recurse: bool = False,
+    timeout: float = 2.0,
+    prefix: Sequence[str] = (),
 ) -> dns.message.Message:
     """Ask one question by UDP, by TCP where the answer is cut short; return whatever answer comes.
+
+    With a `prefix`, from where that leads.
 
     Raises:
         NoReply: none came within `timeout` seconds.
     """
+    if prefix:
+        return _ask_from(prefix, address, port, name, kind, recurse=recurse, timeout=timeout)
     question = dns.message.make_query(name, kind)
     if not recurse:
         question.flags &= ~dns.flags.RD
@@ -77,6 +90,18 @@ def ask(
         return dns.query.udp_with_fallback(question, address, timeout, port)[0]
     except (OSError, dns.exception.DNSException) as e:
         raise NoReply(f"{address}:{port} does not answer for {name} {kind}: {str(e) or type(e).__name__}") from e
+
+
+def _ask_from(
+    prefix: Sequence[str], address: str, port: int, name: str, kind: str, *, recurse: bool, timeout: float
+) -> dns.message.Message:
+    script = "import sys; from tests.lab.nameserver import ask; a, p, n, k, r, t = sys.argv[1:]; "
+    script += "sys.stdout.buffer.write(ask(a, int(p), n, k, recurse=r == 'True', timeout=float(t)).to_wire())"
+    there = [*prefix, sys.executable, "-c", script, address, str(port), name, kind, str(recurse), str(timeout)]
+    done = subprocess.run(there, cwd=TOP, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    if done.returncode != 0:
+        raise NoReply(done.stderr.decode(errors="replace").strip().rpartition("\n")[2])
+    return dns.message.from_wire(done.stdout)
 
 
 def texts(answer: dns.message.Message, kind: str) -> set[str]:
@@ -158,7 +183,7 @@ class NameServer(Server):
 
     def ready(self) -> bool:
         """Return whether it answers for its zone."""
-        return bool(texts(ask(self.address, self.port, self.zone, "SOA", timeout=0.1), "SOA"))
+        return bool(texts(ask(self.address, self.port, self.zone, "SOA", timeout=0.1, prefix=self.prefix), "SOA"))
 
     def query(self, name: str, kind: str) -> set[str]:
         """Return the data of the records, as in a zone file; empty if there are none.
@@ -166,7 +191,7 @@ class NameServer(Server):
         Raises:
             NoReply: no answer, or an error for an answer.
         """
-        return texts(ask(self.address, self.port, name, kind), kind)
+        return texts(ask(self.address, self.port, name, kind, prefix=self.prefix), kind)
 
     def serial(self) -> int:
         """Return the serial of its zone's SOA."""

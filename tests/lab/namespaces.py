@@ -1,32 +1,26 @@
 """Two machines with a wire between them, as network namespaces: for tests that lose a network.
 
 Nothing outside them is touched: the test's own processes stay where they are, and only what is started with a
-namespace's `prefix` lives in it. Needs root, directly or through `sudo -n`.
+namespace's `prefix` lives in it. Servers of the lab take that prefix, and are asked from there. Needs root, directly
+or through `sudo -n`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import itertools
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, TypeVar
+from typing import Literal, Self
 
-from tests.lab.folders import is_root
 from tests.lab.processes import as_root, root_prefix
 from tests.lab.waiting import until
 
 Family = Literal[4, 6]
-
-Result = TypeVar("Result")
-
-CLONE_NEWNET = 0x40000000
 
 # Addresses that are for documentation and go nowhere: they exist only in the namespaces.
 HERE = {4: "192.0.2.1", 6: "2001:db8::1"}
@@ -52,15 +46,6 @@ class Namespace:
     def run(self, command: Sequence[str], *, check: bool = True) -> str:
         """Run a short command there and return what it prints."""
         return as_root(["ip", "netns", "exec", self.name, *command], check=check)
-
-    def call(self, work: Callable[[], Result]) -> Result:
-        """Run a Python function there, in a thread of this process: sockets it makes and processes it starts are there.
-
-        As root only.
-        """
-        assert is_root(), "only root may enter a network namespace"
-        with ThreadPoolExecutor(1, initializer=_enter, initargs=(self.name,)) as visitor:
-            return visitor.submit(work).result()
 
 
 class Wire:
@@ -151,11 +136,3 @@ class Wire:
 
 def _host(family: Family) -> int:
     return 128 if family == 6 else 32
-
-
-def _enter(name: str) -> None:
-    """Move the calling thread into a namespace, setns(2)."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    with Path("/run/netns", name).open("rb") as space:
-        if libc.setns(space.fileno(), CLONE_NEWNET) != 0:
-            raise OSError(ctypes.get_errno(), f"cannot enter the network namespace {name}")

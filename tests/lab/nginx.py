@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import signal
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.lab.ca import Certificate
 from tests.lab.folders import is_root
 from tests.lab.ports import free_port
-from tests.lab.processes import Server, program
+from tests.lab.processes import Server, knock, program
 from tests.lab.waiting import until
 
 # What Debian's nginx runs as: not the account that files are uploaded with.
@@ -103,7 +102,7 @@ class Nginx(Server):
     def ready(self) -> bool:
         """Return whether it takes connections at each address."""
         for address in self.addresses:
-            socket.create_connection((address, self.port), 1.0).close()
+            knock(address, self.port, self.prefix)
         return True
 
     def reload(self) -> None:

@@ -11,7 +11,9 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,6 +22,8 @@ from typing import Self
 
 from tests.lab.folders import is_root, new_folder
 from tests.lab.waiting import until
+
+TOP = Path(__file__).resolve().parents[2]
 
 started: list[Server] = []  # every server that this test run started, for the logs in a report and for the end
 _copies: dict[str, Path] = {}
@@ -204,6 +208,25 @@ def as_root(command: Sequence[str], *, check: bool = True) -> str:
     if check:
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}"
     return done.stdout
+
+
+def knock(address: str, port: int, prefix: Sequence[str] = (), *, greeting: int = 0) -> bytes:
+    """Connect by TCP, from where `prefix` leads, and return the first `greeting` bytes that are said.
+
+    Raises:
+        OSError: nobody took the connection, or nothing was said.
+    """
+    if prefix:
+        script = "import sys; from tests.lab.processes import knock; a, p, n = sys.argv[1:]; "
+        script += "sys.stdout.buffer.write(knock(a, int(p), greeting=int(n)))"
+        there = [*prefix, sys.executable, "-c", script, address, str(port), str(greeting)]
+        done = subprocess.run(there, cwd=TOP, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+        if done.returncode != 0:
+            raise OSError(done.stderr.decode(errors="replace").strip().rpartition("\n")[2])
+        return done.stdout
+    with socket.create_connection((address, port), 1.0) as connection:
+        connection.settimeout(2.0)
+        return connection.recv(greeting) if greeting else b""
 
 
 def root_prefix() -> list[str]:

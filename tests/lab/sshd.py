@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.lab.folders import is_root
+from tests.lab.folders import ROOT_BASE, is_root
 from tests.lab.ports import free_port
-from tests.lab.processes import Server, as_root, program, root_prefix
+from tests.lab.processes import Server, as_root, knock, program, root_prefix
 
 # The account that every Debian has, without shell or home; we can only become another user as root.
 ACCOUNT = "nobody"
@@ -46,12 +46,13 @@ class Sshd(Server):
         prefix: Sequence[str] = (),
     ) -> None:
         """`denied` are SFTP requests refused, as in `sftp-server -P`; `settings` more lines for sshd_config."""
-        super().__init__(f"sshd-{folder.name}", folder, [*(root_prefix() if chroot else ()), *prefix])
+        super().__init__(f"sshd-{folder.name}", folder, [*(root_prefix() if chroot and not prefix else ()), *prefix])
+        self.lives_in = tuple(prefix)
         self.host = address
         self.port = port or free_port()
-        self.user = ACCOUNT if is_root() else pwd.getpwuid(os.geteuid()).pw_name
+        self.user = ACCOUNT if is_root() or chroot else pwd.getpwuid(os.geteuid()).pw_name
         self.chroot = chroot
-        self.login = account or folder / "account"
+        self.login = account or (jail(folder) if chroot else folder / "account")
         self.root = self.login / "www" if chroot else self.login
         self.remote_root = "www" if chroot else "."
         self.umask = umask
@@ -112,9 +113,7 @@ class Sshd(Server):
 
     def ready(self) -> bool:
         """Return whether it greets."""
-        with socket.create_connection((self.host, self.port), 1.0) as connection:
-            connection.settimeout(2.0)
-            return connection.recv(4).startswith(b"SSH")
+        return knock(self.host, self.port, self.lives_in, greeting=4) == b"SSH-"
 
     @property
     def sessions(self) -> int:
@@ -123,13 +122,23 @@ class Sshd(Server):
 
     def _make_account(self) -> None:
         """Make the account's folders, with the owners that a hoster gives them."""
+        if self.chroot:
+            as_root(["install", "-d", "-m", "0755", "-o", "root", "-g", "root", str(self.login)])
+            as_root(["install", "-d", "-m", "0755", "-o", self.user, str(self.root)])
+            return
         self.root.mkdir(parents=True, exist_ok=True)
-        self.login.chmod(0o755)
         self.root.chmod(0o755)
         if is_root():
             shutil.chown(self.root, self.user)
-        elif self.chroot:
-            as_root(["chown", "root:root", str(self.login)])
+
+
+def jail(folder: Path) -> Path:
+    """Return where to lock an account in: every parent must belong to root and be writable by nobody else."""
+    if is_root():
+        return folder / "account"
+    place = ROOT_BASE / f"{os.getpid()}-{folder.name}"
+    atexit.register(as_root, ["rm", "-rf", str(place)], check=False)
+    return place
 
 
 def make_key(path: Path) -> Path:

@@ -83,7 +83,7 @@ class Unbound(Server):
 
     def ready(self) -> bool:
         """Return whether it answers at all."""
-        ask(self.address, self.port, "localhost", "A", recurse=True, timeout=0.1)
+        ask(self.address, self.port, "localhost", "A", recurse=True, timeout=0.1, prefix=self.prefix)
         return True
 
     def query(self, name: str, kind: str) -> set[str]:
@@ -92,7 +92,7 @@ class Unbound(Server):
         Raises:
             NoReply: no answer, or an error for an answer.
         """
-        return texts(ask(self.address, self.port, name, kind, recurse=True, timeout=5.0), kind)
+        return texts(ask(self.address, self.port, name, kind, recurse=True, timeout=5.0, prefix=self.prefix), kind)
 
     def flush(self) -> None:
         """Forget everything that it has cached, also which servers did not answer."""
