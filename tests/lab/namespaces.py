@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
+from tests.lab.folders import is_root
 from tests.lab.processes import as_root, root_prefix
 from tests.lab.waiting import until
 
@@ -40,8 +41,11 @@ class Namespace:
 
     @property
     def prefix(self) -> list[str]:
-        """Return what must stand before a command to run it in the namespace."""
-        return [*root_prefix(), "ip", "netns", "exec", self.name]
+        """Return what must stand before a command to run it in the namespace, as the user that we are."""
+        enter = [*root_prefix(), "ip", "netns", "exec", self.name]
+        if is_root():
+            return enter
+        return [*enter, "setpriv", f"--reuid={os.geteuid()}", f"--regid={os.getegid()}", "--init-groups"]
 
     def run(self, command: Sequence[str], *, check: bool = True) -> str:
         """Run a short command there and return what it prints."""
