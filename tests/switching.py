@@ -49,16 +49,16 @@ TEXT = zone_text(
 QUICK = Patience(commit=2.0, follow=5.0)
 
 
-def endpoint(server: NameServer | Road) -> Endpoint:
+def endpoint(server: NameServer | Road | Endpoint) -> Endpoint:
     """Return a server as mirrord's settings have it."""
     return Endpoint("127.0.0.1", server.port)
 
 
 def settings(
-    *roads: NameServer | Road,
+    *roads: NameServer | Road | Endpoint,
     key: Key,
     names: Iterable[str] = NAMES,
-    authoritative: Iterable[NameServer | Road] | None = None,
+    authoritative: Iterable[NameServer | Road | Endpoint] | None = None,
     timeout: float = 2.0,
 ) -> DnsSettings:
     """Return a service's settings; the first road must follow, where nothing else is said."""
@@ -123,7 +123,7 @@ class Desk:
         return transaction.resolve(self.switch, self.journal, "web", by=self.by, again=again, patience=self.patience)
 
 
-def desk(journal: Ledger, *roads: NameServer | Road, key: Key, **more: Any) -> Desk:
+def desk(journal: Ledger, *roads: NameServer | Road | Endpoint, key: Key, **more: Any) -> Desk:
     """Return a controller that reaches the zone over the roads."""
     return Desk(open_switch(settings(*roads, key=key, **more)), journal)
 

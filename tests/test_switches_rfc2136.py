@@ -243,8 +243,7 @@ def test_an_unknown_algorithm_is_told_when_the_switch_is_opened() -> None:
 
 def test_the_next_road_is_taken_where_connecting_fails(primary: NameServer, journal: Journal) -> None:
     """The first road died with its datacentre."""
-    dead = Road()
-    dead.port = free_port()
+    dead = Endpoint("127.0.0.1", free_port())
     controller = desk(journal, dead, primary, key=primary.key, authoritative=[primary])
 
     result = controller.move("lyon", adopt=True)
@@ -341,8 +340,7 @@ def test_no_road_at_all_sends_nothing_and_names_them(primary: NameServer, at_mil
 
 def test_a_road_that_was_dead_a_moment_ago_is_asked_last(primary: NameServer) -> None:
     """A datacentre that is gone swallows connections for seconds: the move after the look does not wait again."""
-    dead = Road()
-    dead.port = free_port()
+    dead = Endpoint("127.0.0.1", free_port())
     now = 0.0
     switch = Rfc2136(settings(dead, primary, key=primary.key), monotonic=lambda: now)
 
@@ -501,8 +499,7 @@ def moved(primary: NameServer, **more: Any) -> tuple[Any, Change]:
 def test_followers_are_told_apart(lab: Lab, primary: NameServer) -> None:
     """Who has the new data, who gives the old, who cannot be asked: each by its address, with its serial."""
     old = type(primary)(lab.folder("old"), "example.org", TEXT)
-    dead = Road()
-    dead.port = free_port()
+    dead = Endpoint("127.0.0.1", free_port())
     with old:
         switch, change = moved(primary, authoritative=[primary, old, dead])
         follows = switch.followers(change, {})
