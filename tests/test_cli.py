@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mirrord.cli import screens
-from mirrord.cli.ending import forward, run
+from mirrord.cli.ending import configuration_of, run
 from mirrord.errors import Braked, Conflict, Locked, MirrordError, NoAnswer, PutOff
 from tests.lab.desk import ScriptedDesk
 from tests.test_config import GOOD
@@ -764,19 +764,27 @@ def test_foreign_texts_play_no_tricks_on_the_terminal(mirrord: Type, desk: Scrip
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"),
+    ("typed", "file", "rest"),
     [
-        ("status -c x", "-c x status"),
-        ("-c x status", "-c x status"),
-        ("config check --config x -v", "--config x -v config check"),
-        ("sync --config=x lyon", "--config=x sync lyon"),
-        ("restore 1 -- -c", "restore 1 -- -c"),
-        ("status -c", "status -c"),
+        ("status -c x", "x", "status"),
+        ("-c x status", "x", "status"),
+        ("config check --config x -v", "x", "-v config check"),
+        ("sync --config=x lyon", "x", "sync lyon"),
+        ("restore 1 -- -c", None, "restore 1 -- -c"),
+        ("status", None, "status"),
     ],
 )
-def test_the_configuration_may_be_named_after_the_verb(typed: str, meant: str) -> None:
+def test_the_configuration_may_be_named_after_the_verb(typed: str, file: str | None, rest: str) -> None:
     """It is one option too much to remember where it stands."""
-    assert forward(typed.split()) == meant.split()
+    assert configuration_of(typed.split()) == (None if file is None else Path(file), rest.split())
+
+
+def test_an_option_without_its_file_is_a_usage_error(mirrord: Type) -> None:
+    """It must not take the verb for the file, nor the default file."""
+    assert (mirrord("status", "-c").code, mirrord("status", "-c").err) == (
+        2,
+        "mirrord: -c needs a file; see: mirrord --help\n",
+    )
 
 
 def test_every_verb_of_the_contract_is_there(mirrord: Type) -> None:

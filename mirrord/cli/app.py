@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from mirrord import __version__
-from mirrord.cli.asking import Asking, Options, alone, at_desk, duration, options
+from mirrord.cli.asking import Asking, alone, at_desk, duration, options
 from mirrord.cli.talk import Talk
 
 LOOK, PUBLISH, MOVE, ORDER, SET_UP = (
@@ -31,6 +31,7 @@ app = typer.Typer(
     "`mirrord switch SERVICE MIRROR` moves readers.",
     add_completion=False,
     pretty_exceptions_enable=False,
+    add_help_option=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 config = typer.Typer(help="Check, show or begin the configuration.")
@@ -54,29 +55,37 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
+def _help(context: typer.Context, asked: bool) -> None:
+    """Typer's own option, before a verb, has Typer load pydantic for it; this one does not."""
+    if asked:
+        typer.echo(context.get_help())
+        raise typer.Exit
+
+
 @app.callback()
 def before(
     context: typer.Context,
-    file: Annotated[
-        Path | None,
+    config_file: Annotated[  # noqa: ARG001 - it stands here for --help; `ending` has taken it out
+        bool,
         typer.Option(
             "--config",
             "-c",
             metavar="FILE",
             help="The configuration; else $MIRRORD_CONFIG, else /etc/mirrord/mirrord.toml.",
-            show_default=False,
         ),
-    ] = None,
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more of what is being done.")] = False,
-    as_json: Json = False,
+    as_json: Json = False,  # noqa: ARG001 - the same
     version: Annotated[  # noqa: ARG001 - its callback acts
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    usage: Annotated[  # noqa: ARG001 - the same
+        bool, typer.Option("--help", "-h", callback=_help, is_eager=True, help="Show this message and exit.")
     ] = False,
 ) -> None:
     """Take what stands before the verb."""
     from mirrord.cli.logs import to_standard_error
 
-    context.obj = Options(file, as_json)
     quiet = logging.INFO if context.invoked_subcommand == "run" else logging.ERROR
     to_standard_error(logging.DEBUG if verbose else quiet)
 

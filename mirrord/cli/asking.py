@@ -7,13 +7,11 @@ shown.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mirrord.cli.ending import guarded
+from mirrord.cli.ending import Options, guarded
 from mirrord.cli.talk import Talk
 from mirrord.errors import BadUsage, Cancelled, MirrordError
 
@@ -21,14 +19,6 @@ if TYPE_CHECKING:
     from mirrord.config import Settings
 
 Found = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What stands before the verb."""
-
-    file: Path | None = None
-    as_json: bool = False
 
 
 class Asking:
@@ -63,7 +53,7 @@ class Asking:
 
 
 def options(context: typer.Context) -> Options:
-    """Return what stood before the verb."""
+    """Return what was said to every verb."""
     found = context.find_root().obj
     return found if isinstance(found, Options) else Options()
 

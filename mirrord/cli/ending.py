@@ -14,6 +14,8 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 import typer
@@ -28,6 +30,14 @@ _UsageError: type[Exception] = typer.BadParameter.__bases__[
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is said to every verb."""
+
+    file: Path | None = None
+    as_json: bool = False
+
+
 def run(typed: list[str] | None = None) -> int:
     """Do what the arguments say; return the exit code."""
     from mirrord.cli.app import app
@@ -37,32 +47,43 @@ def run(typed: list[str] | None = None) -> int:
 
     def parse() -> int:
         try:
-            code = app(forward(arguments) or ["--help"], prog_name="mirrord", standalone_mode=False)
+            file, rest = configuration_of(arguments)
+            before = Options(file, as_json)
+            code = app(rest or ["--help"], prog_name="mirrord", standalone_mode=False, obj=before)
         except _UsageError as e:
             raise BadUsage(_usage(e)) from None
         except typer.Abort:
             raise Cancelled("interrupted") from None
-        return (code if isinstance(code, int) else 0) if arguments else BadUsage.exit_code
+        return (code if isinstance(code, int) else 0) if rest else BadUsage.exit_code
 
     return guarded(parse, as_json=as_json)
 
 
-def forward(arguments: list[str]) -> list[str]:
-    """Bring `-c FILE` and `-v` before the verb, wherever they were typed."""
+def configuration_of(arguments: list[str]) -> tuple[Path | None, list[str]]:
+    """Return the file of `-c FILE`, and the arguments without it; -c, -v may stand before the verb or after it.
+
+    Typer would have to load pydantic for a path, and `--help` answers without. Raises BadUsage.
+    """
+    file: Path | None = None
     front: list[str] = []
     rest: list[str] = []
     left = list(arguments)
     while left:
         word = left.pop(0)
         if word == "--":
-            return [*front, *rest, word, *left]
-        if word in ("-c", "--config") and left:
-            front += [word, left.pop(0)]
-        elif word in ("-v", "--verbose") or word.startswith("--config="):
+            rest += [word, *left]
+            break
+        if word in ("-c", "--config"):
+            if not left:
+                raise BadUsage(f"{word} needs a file; see: mirrord --help")
+            file = Path(left.pop(0))
+        elif word.startswith("--config="):
+            file = Path(word.removeprefix("--config="))
+        elif word in ("-v", "--verbose"):
             front.append(word)
         else:
             rest.append(word)
-    return [*front, *rest]
+    return file, [*front, *rest]
 
 
 def _usage(error: BaseException) -> str:
