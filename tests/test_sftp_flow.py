@@ -28,6 +28,7 @@ from mirrord.hosts.files import (
     Remove,
     Rename,
     Rewrite,
+    SetMode,
     Space,
     Stat,
     Trouble,
@@ -463,19 +464,31 @@ def test_a_slow_line_has_less_on_its_way() -> None:
 
 
 def test_small_operations_in_order_are_one_flight_where_the_server_keeps_order() -> None:
-    """The switch of `current` is link, rename, look: 50 ms, not 150."""
-    peer = Peer(files={b"a": File()})
+    """The switch of `current` is rename, look, look again: 50 ms, not 150."""
+    line = Line(Peer(files={b"a": File()}))
+
+    ops: list[Op] = [Rename(b"a", b"b"), Remove(b"nothing"), Stat(b"b"), Rename(b"b", b"c"), Stat(b"b")]
+    outcomes = line.flow.in_order(ops, 0.0, ordered=True)
+
+    line.round_trip()
+    assert [o and o.trouble for o in outcomes] == [None, Trouble.MISSING, None, None, Trouble.MISSING]
+    assert not line.flow.busy
+
+
+def test_folders_in_order_are_one_flight_and_have_their_modes_before_anything_else() -> None:
+    """A folder's mode may need a second request, which must not come after what follows in order."""
+    peer = Peer()
     line = Line(peer)
 
-    outcomes = line.flow.in_order(
-        [MakeFolder(b"d"), MakeFolder(b"d/e"), Rename(b"a", b"b"), Remove(b"nothing"), Stat(b"b")], 0.0, ordered=True
-    )
-    line.round_trip()
+    outcomes = line.flow.in_order([MakeFolder(b"d"), MakeFolder(b"d/e"), SetMode(b"d", 0o711)], 0.0, ordered=True)
 
-    assert [outcome.trouble for outcome in outcomes[2:] if outcome] == [None, Trouble.MISSING, None]
-    line.round_trip()  # the peer's umask has to be mended
-    assert [outcome.good for outcome in outcomes if outcome] == [True, True, True, False, True]
-    assert not line.flow.busy
+    line.round_trip()
+    assert set(peer.folders) == {b".", b"d", b"d/e"}
+    while line.flow.busy:
+        line.round_trip()
+    assert [outcome and outcome.trouble for outcome in outcomes] == [None, None, None]
+    assert peer.folders == {b".": 0o755, b"d": 0o711, b"d/e": 0o755}
+    assert line.rounds == 3
 
 
 def test_operations_in_order_wait_for_each_other_where_the_server_promises_nothing() -> None:

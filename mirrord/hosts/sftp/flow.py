@@ -53,10 +53,10 @@ class _Job:
 
     __slots__ = (
         "asked",
+        "asked_last",
         "begun",
         "done",
         "draining",
-        "early",
         "make",
         "op",
         "owed",
@@ -64,7 +64,6 @@ class _Job:
         "replies",
         "single",
         "talk",
-        "then",
         "tries",
         "urgent",
     )
@@ -83,8 +82,7 @@ class _Job:
         self.begun = False  # it has sent content
         self.tries = 0
         self.urgent = False
-        self.then: Callable[[float], None] | None = None  # who comes next in line ...
-        self.early = False  # ... and may come as soon as this one has asked the last it has to ask
+        self.asked_last: Callable[[], None] | None = None  # told when it has asked the last it has to ask
 
 
 class _Asked:
@@ -104,8 +102,7 @@ class _Asked:
 class Lane:
     """One channel: conversations become a stream of bytes, and a stream of bytes their replies."""
 
-    def __init__(self, terms: Terms, line: deque[Callable[[float], None]]) -> None:
-        """`line` takes who comes next after a conversation; the flow calls them."""
+    def __init__(self, terms: Terms) -> None:
         self.terms = terms
         self.talks = 0
         """Conversations begun and not ended."""
@@ -126,7 +123,6 @@ class Lane:
         self._out = bytearray()
         self._parked: deque[tuple[_Job, int]] = deque()  # until bytes may be sent
         self._waiting: deque[_Job] = deque()  # until a handle is free
-        self._line = line
 
     @property
     def unsent(self) -> int:
@@ -195,7 +191,6 @@ class Lane:
                 self._owed -= job.owed
                 job.owed = 0
                 job.done(end.value)
-                self._next_in_line(job)
                 return
             replies = []
             if isinstance(step, int):
@@ -210,8 +205,8 @@ class Lane:
                 job.replies = [_NO_REPLY] * len(step)
                 for place, request in enumerate(step):
                     self._ask(job, request, place, now)
-                if job.early and isinstance(step, Last):
-                    self._next_in_line(job)
+                if job.asked_last is not None and isinstance(step, Last):
+                    job.asked_last()
                 return
             elif job.single:
                 job.draining = True
@@ -254,11 +249,6 @@ class Lane:
         self._in_flight += len(data)
         self._expected += expected
         self._out += data
-
-    def _next_in_line(self, job: _Job) -> None:
-        if job.then is not None:
-            self._line.append(job.then)
-            job.then = None
 
     # Replies
 
@@ -357,6 +347,54 @@ class _Tree:
         self.done(outcome)
 
 
+class _Queue:
+    """Operations that are done one after the other, and how far they are."""
+
+    __slots__ = ("_asking", "_folders", "_next", "_ops", "_ordered", "_unfinished", "lane", "outcomes")
+
+    def __init__(self, ops: Sequence[Op], lane: Lane, *, ordered: bool) -> None:
+        self.lane = lane
+        self.outcomes: list[Outcome | None] = [None] * len(ops)
+        self._ops = ops
+        self._ordered = ordered
+        self._next = 0
+        self._asking = False  # the last one begun may still ask something
+        self._unfinished = 0
+        self._folders = 0  # unfinished ones that make a folder
+
+    def take(self) -> int | None:
+        """Return the place of the next operation, if it may be begun now.
+
+        A folder may still get its mode when it is made; the next folders need not wait for that, all else must.
+        """
+        if self._next == len(self._ops) or (self._asking if self._ordered else self._unfinished):
+            return None
+        folder = isinstance(self._ops[self._next], files.MakeFolder)
+        if self._folders and not folder:
+            return None
+        self._next += 1
+        self._asking = True
+        self._unfinished += 1
+        self._folders += folder
+        return self._next - 1
+
+    def op(self, place: int) -> Op:
+        """Return the operation at a place."""
+        return self._ops[place]
+
+    def asked_last(self) -> None:
+        """The operation begun last has asked all that matters to the next."""
+        self._asking = False
+
+    def end(self, place: int, outcome: Outcome) -> None:
+        """An operation has ended."""
+        self.outcomes[place] = outcome
+        self._unfinished -= 1
+        self._folders -= isinstance(self._ops[place], files.MakeFolder)
+        if place == self._next - 1:
+            self._asking = False
+
+
 class Flow:
     """Operations over several lanes of one account.
 
@@ -364,10 +402,11 @@ class Flow:
     """
 
     def __init__(self, terms: Sequence[Terms]) -> None:
-        self._line: deque[Callable[[float], None]] = deque()
-        self.lanes = tuple(Lane(of_lane, self._line) for of_lane in terms)
+        self.lanes = tuple(Lane(of_lane) for of_lane in terms)
         self.outcomes: deque[Outcome] = deque()
         self._folders: deque[tuple[_Tree, bytes]] = deque()
+        self._queues: deque[_Queue] = deque()
+        """Those that may go on, for a reply that came."""
 
     @property
     def busy(self) -> bool:
@@ -385,34 +424,23 @@ class Flow:
         if lane is None:
             return False
         self._begin(op, lane, now, self.outcomes.append)
+        self._advance(now)
         return True
 
     def slip_in(self, op: Op, now: float) -> None:
         """Begin an operation at once, room or not."""
         self._begin(op, min(self.lanes, key=_load), now, self.outcomes.append, urgent=True)
+        self._advance(now)
 
     def in_order(self, ops: Sequence[Op], now: float, *, ordered: bool) -> list[Outcome | None]:
         """Begin operations one after the other, on one lane; returns a list that fills with their outcomes.
 
         Where the server is `ordered` one is begun as soon as the one before has asked the last it has to ask.
         """
-        outcomes: list[Outcome | None] = [None] * len(ops)
-        lane = min(self.lanes, key=_load)
-
-        def follow(place: int, now: float) -> None:
-            def done(outcome: Outcome) -> None:
-                outcomes[place] = outcome
-
-            def then(now: float) -> None:
-                if place + 1 < len(ops):
-                    follow(place + 1, now)
-
-            self._begin(ops[place], lane, now, done, then=then, early=ordered)
-
-        if ops:
-            follow(0, now)
-            self._advance(now)
-        return outcomes
+        queue = _Queue(ops, min(self.lanes, key=_load), ordered=ordered)
+        self._queues.append(queue)
+        self._advance(now)
+        return queue.outcomes
 
     def feed(self, place: int, data: bytes, now: float) -> None:
         """Take in what came on the lane with this place. Raises Malformed."""
@@ -429,37 +457,38 @@ class Flow:
         now: float,
         done: Callable[[Outcome], None],
         *,
-        then: Callable[[float], None] | None = None,
-        early: bool = False,
+        asked_last: Callable[[], None] | None = None,
         urgent: bool = False,
     ) -> None:
         if isinstance(op, files.Walk):
-            self._walk(op, now, done, then)
+            self._folders.append((_Tree(op, done), b""))
             return
         job = _Job(op, lambda: talk(op, lane.terms), done)
-        job.then, job.early, job.urgent = then, early, urgent
+        job.asked_last, job.urgent = asked_last, urgent
         lane.begin(job, now)
 
     def _advance(self, now: float) -> None:
-        """Begin what had to wait: who comes next in line, and the listings that walks ask for, as room is."""
+        """Begin what had to wait: who comes next in a queue, and the listings that walks ask for, as room is."""
         while True:
-            if self._line:
-                self._line.popleft()(now)
+            if self._queues:
+                self._go_on(self._queues.popleft(), now)
             elif self._folders and (lane := self._roomiest(self._folders[0][0].op)) is not None:
                 self._list(*self._folders.popleft(), lane, now)
             else:
                 return
 
-    def _walk(
-        self, op: files.Walk, now: float, done: Callable[[Outcome], None], then: Callable[[float], None] | None
-    ) -> None:
-        def end(outcome: Outcome) -> None:
-            done(outcome)
-            if then is not None:
-                self._line.append(then)
+    def _go_on(self, queue: _Queue, now: float) -> None:
+        while (place := queue.take()) is not None:
 
-        self._folders.append((_Tree(op, end), b""))
-        self._advance(now)
+            def done(outcome: Outcome, place: int = place) -> None:
+                queue.end(place, outcome)
+                self._queues.append(queue)
+
+            def asked_last() -> None:
+                queue.asked_last()
+                self._queues.append(queue)
+
+            self._begin(queue.op(place), queue.lane, now, done, asked_last=asked_last)
 
     def _list(self, tree: _Tree, path: bytes, lane: Lane, now: float) -> None:
         if not tree.over:

@@ -427,14 +427,15 @@ class SftpFiles:
         self._begin()
         try:
             held = next(source, None)
-            while held is not None or flow.busy:
+            while held is not None or flow.busy or flow.outcomes:
                 now = time.monotonic()
                 if pulse is not None and now >= next_pulse:
                     flow.slip_in(pulse.make(), now)
                     next_pulse = now + pulse.every
                 while held is not None and flow.offer(held, now):
                     held = next(source, None)
-                self._exchange(next_pulse)
+                if flow.busy:
+                    self._exchange(now if flow.outcomes else next_pulse)
                 while flow.outcomes:
                     yield flow.outcomes.popleft()
         except BaseException:
