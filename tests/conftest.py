@@ -86,7 +86,9 @@ class Lab:
 
     def reader(self, resolver: Unbound) -> Reader:
         """Return a reader who trusts the test CA."""
-        return Reader(resolver, self.ca.file)
+        reader = Reader(resolver, self.ca.file)
+        self._stack.callback(reader.close)
+        return reader
 
     def proxy(self, host: str, port: int, **how: Any) -> Proxy:
         """Return a proxy in front of a server."""

@@ -12,12 +12,16 @@ from tests.lab.unbound import Unbound
 
 
 class Reader:
-    """Reads URLs as a browser does, but with our resolver and our certificate authority."""
+    """Reads URLs as a browser does, but with our resolver and our certificate authority.
+
+    The resolver is asked for every page; the connection is kept as long as the answer stays the same.
+    """
 
     def __init__(self, resolver: Unbound, ca_file: Path, timeout: float = 5.0) -> None:
         self._resolver = resolver
         self._context = ssl.create_default_context(cafile=ca_file)
         self._timeout = timeout
+        self._kept: dict[tuple[str, str, int], http.client.HTTPSConnection] = {}
 
     def get(self, url: str) -> bytes:
         """Return the body of a 200 answer.
@@ -26,20 +30,48 @@ class Reader:
             OSError: the name has no address, nobody answers there, the certificate is wrong, or the status is another.
         """
         parts = urllib.parse.urlsplit(url)
-        host = parts.hostname or ""
+        host, port = parts.hostname or "", parts.port or 443
         addresses = sorted(self._resolver.query(host, "A"))
         if not addresses:
             raise OSError(f"{host} has no address")
-        with socket.create_connection((addresses[0], parts.port or 443), self._timeout) as plain:
-            connection = http.client.HTTPSConnection(host, parts.port or 443, context=self._context)
-            with self._context.wrap_socket(plain, server_hostname=host) as secure:
-                connection.sock = secure
-                connection.request("GET", parts.path or "/", headers={"Connection": "close"})
+        where = (host, addresses[0], port)
+        try:
+            kept = self._kept.pop(where, None)
+            if kept is not None:
                 try:
-                    answer = connection.getresponse()
-                    body = answer.read()
-                except http.client.HTTPException as e:
-                    raise OSError(f"{url}: {str(e) or type(e).__name__}") from e
-        if answer.status != 200:
-            raise OSError(f"{url}: status {answer.status}")
+                    return self._read(kept, where, parts.path)
+                except (OSError, http.client.HTTPException):
+                    kept.close()  # the server let go of it meanwhile
+            return self._read(self._connect(where), where, parts.path)
+        except http.client.HTTPException as e:
+            raise OSError(f"{url}: {str(e) or type(e).__name__}") from e
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        for connection in self._kept.values():
+            connection.close()
+        self._kept.clear()
+
+    def _connect(self, where: tuple[str, str, int]) -> http.client.HTTPSConnection:
+        host, address, port = where
+        connection = http.client.HTTPSConnection(host, port, timeout=self._timeout, context=self._context)
+        plain = socket.create_connection((address, port), self._timeout)
+        try:
+            connection.sock = self._context.wrap_socket(plain, server_hostname=host)
+        except OSError:
+            plain.close()
+            raise
+        return connection
+
+    def _read(self, connection: http.client.HTTPSConnection, where: tuple[str, str, int], path: str) -> bytes:
+        try:
+            connection.request("GET", path or "/")
+            answer = connection.getresponse()
+            body = answer.read()
+            if answer.status != http.client.OK:
+                raise OSError(f"{where[0]} at {where[1]}: {path}: status {answer.status}")
+        except BaseException:
+            connection.close()
+            raise
+        self._kept[where] = connection
         return body
