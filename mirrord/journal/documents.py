@@ -166,7 +166,7 @@ class Documents:
             details = json.dumps(dict(event.details))
             if len(details) > LONGEST_DETAILS:
                 details = json.dumps({"left_out": len(details)})
-            row = (at, event.kind, event.about, event.by, event.what, event.why, details)
+            row = (at, *map(_storable, (event.kind, event.about, event.by, event.what, event.why)), details)
             number = connection.execute(
                 "INSERT INTO history (at, kind, about, by, what, why, details) VALUES (?, ?, ?, ?, ?, ?, ?)", row
             ).lastrowid
@@ -312,6 +312,11 @@ class Draft:
     def tell(self, event: Event) -> None:
         """Write into the history."""
         self.events.append(event)
+
+
+def _storable(text: str) -> str:
+    r"""Write what stands for bytes that are no UTF-8 (in file names) as `\udcff`; SQLite's text has no room for it."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:
