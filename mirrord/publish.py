@@ -233,7 +233,8 @@ def _lead_over(hold: Hold, task: Task, plan: Plan, switched: Callable[[Published
                          bytes_sent=staged.bytes_sent + again.bytes_sent)  # fmt: skip
         if findings := hold.inspect(staged, task.signed):
             raise Refused(f"{task.doing}: {_name_wrong(findings)}; somebody or something there alters files, look")
-    hold.serve(task.target, plan.instead_of)
+    keep = _newest(hold, task)
+    hold.serve(task.target, plan.instead_of, None if staged.stood else keep)
     published = replace(
         task.ended("published"),
         files_sent=staged.files_sent,
@@ -295,9 +296,12 @@ def _post(hold: Hold, task: Task) -> int:
     return sum(map(len, files.values()))
 
 
+def _newest(hold: Hold, task: Task) -> frozenset[SnapshotId]:
+    return frozenset({task.target, *sorted({*hold.found.releases, task.target})[-max(1, task.keep) :]})
+
+
 def _prune(hold: Hold, task: Task, published: Published) -> Published:
-    newest = sorted({*hold.found.releases, task.target})[-max(1, task.keep) :]
-    pruned = hold.prune(frozenset({*newest, task.target}))
+    pruned = hold.prune(_newest(hold, task))
     return replace(published, warnings=tuple(f"{name}: {why}" for name, why in pruned.failed.items()))
 
 

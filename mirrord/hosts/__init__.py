@@ -144,10 +144,13 @@ class Hold(Protocol):
         """Compare the staged tree with the snapshot; empty findings are verified."""
         ...
 
-    def serve(self, release: SnapshotId, instead_of: SnapshotId | None) -> Switched:
+    def serve(
+        self, release: SnapshotId, instead_of: SnapshotId | None, keep: frozenset[SnapshotId] | None = None
+    ) -> Switched:
         """Make readers see `release`, which was inspected or stood whole before.
 
-        Raises Conflict(found) if it is not `instead_of` that is served. Served already: a no-op.
+        Raises Conflict(found) if it is not `instead_of` that is served. Served already: a no-op. `keep` promises
+        that only `prune(keep)` follows: where it has nothing to do, the lock is dropped in the switch's own flight.
         """
         ...
 

@@ -218,7 +218,7 @@ class FilesHold:
         self._armed: SnapshotId | None = None
         self._sure = False
         self._served = found.current
-        self._left: set[SnapshotId] = set()
+        self._left: set[SnapshotId | None] = set()
         self._trashed: list[bytes] = []
 
     def enter(self, ahead: Plan | None) -> None:
@@ -287,12 +287,16 @@ class FilesHold:
         self._verified = None if findings else staged.release
         return findings
 
-    def serve(self, release: SnapshotId, instead_of: SnapshotId | None) -> Switched:
+    def serve(
+        self, release: SnapshotId, instead_of: SnapshotId | None, keep: frozenset[SnapshotId] | None = None
+    ) -> Switched:
         """Bring the staged tree in, then replace the link that readers follow."""
         assert release in (self._verified, *self.found.releases), "what is served was inspected"
-        return self._crew.run(self._serve(release, instead_of), stoppable=False)
+        return self._crew.run(self._serve(release, instead_of, keep), stoppable=False)
 
-    def _serve(self, release: SnapshotId, instead_of: SnapshotId | None) -> Steps[Switched]:
+    def _serve(
+        self, release: SnapshotId, instead_of: SnapshotId | None, keep: frozenset[SnapshotId] | None
+    ) -> Steps[Switched]:
         if self._armed != release:
             self._sure = False
             for outcome in (yield Flight(self._layout.arm(release, self._nonce), ordered=True))[1:]:
@@ -305,11 +309,13 @@ class FilesHold:
         self._staging = None
         if self._layout.served_by(current) != release:
             self._layout.check_current(current, instead_of)
-            yield from self._layout.fire(release, instead_of, self._nonce)
+            self._left.update({instead_of} - {None, release})
+            last = [Remove(self._lock.path)] if keep is not None and not self._work_left(keep, release) else []
+            dropped = yield from self._layout.fire(release, self._nonce, last)
             self._armed = None
+            if dropped and dropped[0].good:
+                self._lock.held = False
         self._served = release
-        if instead_of is not None and instead_of != release:
-            self._left.add(instead_of)
         return Switched(release, instead_of)
 
     def mend(
@@ -345,16 +351,25 @@ class FilesHold:
         return self._crew.run(self._prune(keep))
 
     def _prune(self, keep: frozenset[SnapshotId]) -> Steps[Pruned]:
-        litter = self.found.staging or self.found.trash or self.found.temps or self._trashed
-        beyond = [release for release in self.found.releases if release not in keep and release != self._served]
-        if not litter and not beyond:
+        if not self._work_left(keep, self._served):
             return Pruned()
         if not self._sure:
             yield from self._confirm()
-        found = replace(self.found, current=self._served, trash=(*self.found.trash, *self._trashed))
-        drop = self._layout.prunable(found, keep | self._left, self._lock.server_time)
         unfinished = [self._staging.top.removeprefix(STAGING + b"/")] if self._staging is not None else []
+        drop = self._prunable(keep, self._served)
+        found = replace(self.found, trash=(*self.found.trash, *self._trashed))
         return (yield from self._layout.clean(found, drop, unfinished, self._nonce, self._known))
+
+    def _work_left(self, keep: frozenset[SnapshotId], served: SnapshotId | None) -> bool:
+        """Tell whether pruning has anything to do, as far as we know without asking."""
+        found = self.found
+        litter = bool(found.staging or found.trash or found.temps or self._trashed)
+        beyond = [release for release in found.releases if release not in keep and release != served]
+        return litter or bool(self._prunable(keep, served) if self._sure else beyond)
+
+    def _prunable(self, keep: frozenset[SnapshotId], served: SnapshotId | None) -> list[SnapshotId]:
+        left = {release for release in self._left if release is not None}
+        return self._layout.prunable(replace(self.found, current=served), keep | left, self._lock.server_time)
 
     def _confirm(self) -> Steps[None]:
         self._lock.confirmed((yield Flight(self._lock.confirm_ops())))

@@ -194,14 +194,19 @@ def _below(top: Node, prefix: bytes = b"") -> Iterator[tuple[bytes, Node]]:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Where it ends: at request number `at` of one connection (from 0), before it is carried out or after, unanswered.
+    """Where it ends: at request number `at` of one connection (from 0), or of the first operation that `at` picks.
 
-    `killed` ends our own process with it; otherwise only the connection is lost.
+    Before the request is carried out, or `after` it, unanswered. `killed` ends our own process with it; otherwise only
+    the connection is lost.
     """
 
-    at: int
+    at: int | Callable[[Op], bool]
     after: bool = False
     killed: bool = False
+
+    def hits(self, number: int, op: Op) -> bool:
+        """Tell whether it is now."""
+        return self.at == number if isinstance(self.at, int) else self.at(op)
 
 
 _Request = Generator[None, None, Any]
@@ -321,7 +326,8 @@ class MemoryFiles:
             raise self._ended
         number = self.requests
         self.requests += 1
-        if self._cut is not None and self._cut.at == number and not self._cut.after:
+        hit = self._cut is not None and self._cut.hits(number, op)
+        if hit and self._cut is not None and not self._cut.after:
             self._end(under_way)
         with self._disk.lock:
             if self._disk.tick is not None:
@@ -334,7 +340,7 @@ class MemoryFiles:
                 outcome = Outcome(op, done.value)
             except _No as no:
                 outcome = Outcome(op, trouble=no.trouble, text=no.text)
-        if self._cut is not None and self._cut.at == number:
+        if hit:
             self._end([other for other in under_way if other is not request])
         return outcome
 

@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mirrord.errors import Braked, Conflict, Unavailable
-from mirrord.hosts import Findings, Known, Pruned, Switched
+from mirrord.hosts import Findings, Known, Pruned
 from mirrord.hosts.files import (
     Attributes,
     Kind,
@@ -311,14 +311,17 @@ class Layout:
             need(outcome, f"{self.mirror}: publishing {release}")
         return outcomes[0]
 
-    def fire(self, release: SnapshotId, instead_of: SnapshotId | None, nonce: str) -> Steps[Switched]:
-        """Replace `serve` by the armed link: the moment in which readers see the new release, whole."""
+    def fire(self, release: SnapshotId, nonce: str, last: Sequence[Op] = ()) -> Steps[list[Outcome]]:
+        """Replace `serve` by the armed link: the moment in which readers see the new release, whole.
+
+        `last` is done afterwards, in the same flight, however the switch ended; its outcomes are returned.
+        """
         doing = f"{self.mirror}: switching to {release}"
-        switched, read = yield Flight(
-            [Rename(self.switch_link(nonce), self.serve, over=True), ReadLink(self.serve)], ordered=True
+        switched, read, *rest = yield Flight(
+            [Rename(self.switch_link(nonce), self.serve, over=True), ReadLink(self.serve), *last], ordered=True
         )
         if read.good and read.value == self.link_to(release):
-            return Switched(release, instead_of)
+            return rest
         self.served_by(read)  # a real folder, say, that came meanwhile: adopt it first
         if not switched.good:
             give_up(switched, doing)
