@@ -134,7 +134,7 @@ class Publisher:
             self.known,
             self.signers,
             IDENTITY,
-            **{**usual, **terms},  # type: ignore[arg-type]  # terms of Task by name
+            **{**usual, **terms},
         )
 
     def publish(self, files: Files, signed: Signed, *, alive: bool | None = False, **terms: Any) -> Published:
