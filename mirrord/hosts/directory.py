@@ -124,6 +124,8 @@ class DirectoryFiles:
         handle = os.open(self._root, _FOLDER & ~os.O_NOFOLLOW)
         try:
             for name in _names(path):
+                if name == b"..":
+                    raise OSError(errno.EACCES, "leads out of the root")
                 inner = os.open(name, _FOLDER, dir_fd=handle)
                 os.close(handle)
                 handle = inner
