@@ -103,6 +103,8 @@ class Daemon:
         self._retry: dict[str, tuple[float, float]] = {}
         self._ticked = clocks.monotonic()
         self._open(settings)
+        self._alone = contextlib.ExitStack()
+        self._alone.enter_context(self.works.locked("daemon"))
         self.mind = Mind(settings, self.works.journal, now=clocks.monotonic(), wall=clocks.wall())
         self._make_desk()
         self._server = ControlServer(settings.control.socket, self._call)
@@ -440,17 +442,11 @@ def serve(file: Path) -> int:
     for warning in settings.warnings:
         _log.warning("%s", warning)
     notifier = Notifier()
-    works_lock = contextlib.ExitStack()
     daemon = Daemon(settings, notifier)
-    code = 0
     try:
-        works_lock.enter_context(daemon.works.locked("daemon"))
         daemon.run()
-    except MirrordError as e:
-        _log.error("%s", e)
-        code = e.exit_code
     finally:
         daemon.close()
         sys.stdout.flush()
         sys.stderr.flush()
-    os._exit(code)
+    os._exit(0)

@@ -306,6 +306,8 @@ class Desk:
         if permission.lifted is not None:
             lifted = permission.lifted
             self._note("override", f"{service}: the brake {lifted.name} was lifted: {lifted.text}", who)
+            # What was ordered against a brake would else be undone by the next round.
+            self.works.journal.hold(service, f"moved to {target} against the brake {lifted.name}", who)
         if plan is None:
             return showing.unmoved(service, target, view)
         moved = moving.commit(self.works, plan)
