@@ -362,17 +362,13 @@ class Layout:
         if not doomed and not renames:
             return Pruned()
         outcomes = yield Flight([*self.missing_folders(found, OWN, TRASH), *renames], ordered=True)
-        failed = {
-            show(outcome.op.old): outcome.text
-            for outcome in outcomes
-            if isinstance(outcome.op, Rename) and outcome.trouble not in (None, Trouble.MISSING)
-        }
+        moved = {outcome.op.old: outcome for outcome in outcomes if isinstance(outcome.op, Rename)}
+        failed = {show(old): o.text for old, o in moved.items() if o.trouble not in (None, Trouble.MISSING)}
         for name, was in doomed.items():
             why = yield from self._delete(TRASH + b"/" + name, known(was) if was is not None else None)
             if why is not None:
                 failed[show(TRASH + b"/" + name)] = f"{doing}: {why}"
-        dropped = tuple(release for release in drop if show(release_path(release)) not in failed)
-        return Pruned(dropped, failed)
+        return Pruned(tuple(release for release in drop if moved[release_path(release)].good), failed)
 
     def _delete(self, top: bytes, manifest: Manifest | None) -> Steps[str | None]:
         """Delete a tree; say why where it does not go away.
