@@ -115,7 +115,7 @@ def test_a_stopped_nginx_times_out_and_comes_back(account: Account, lab: Lab) ->
 
 
 def test_a_release_that_lost_its_tree_is_told(account: Account, lab: Lab) -> None:
-    """nginx is up and answers 404 for everything."""
+    """The web server is up and answers 404 for everything."""
     server = lab.nginx(account.current)
     account.current.unlink()
 
@@ -143,7 +143,7 @@ def test_a_thousand_switches_under_probing_without_one_false_alarm(lab: Lab) -> 
     dice = random.Random(7)
 
     def look_on(seed: int) -> list[Observation]:
-        found = []
+        found: list[Observation] = []
         while not switching.is_set():
             found.append(account.seen(server.port, seed=seed + len(found), sample=3))
         return found
