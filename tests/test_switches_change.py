@@ -88,7 +88,7 @@ def test_the_fence_is_read_as_it_was_written() -> None:
     [
         pytest.param([], id="none"),
         pytest.param([("v=spf1 -all",)], id="somebody else's"),
-        pytest.param([(Fence(1, "lyon", PLAN, "home").text,), ("more",)], id="two records"),
+        pytest.param([(Fence(n, "lyon", PLAN, "home").text,) for n in (1, 2)], id="two records"),
         pytest.param([("v=1 epoch=1 ", f"target=lyon plan={PLAN} by=home")], id="two strings"),
         pytest.param([()], id="no string"),
         pytest.param([("",)], id="empty string"),
@@ -257,6 +257,15 @@ def test_a_cname_makes_the_zone_foreign_whatever_the_journal_says() -> None:
     assert found.state is ZoneState.FOREIGN
     assert found.serving is None
     assert "www.example.org: a CNAME for 'cdn.\\x1b[2J.' stands there" in found.text
+
+
+def test_a_name_that_became_a_cname_is_neither_before_nor_after_a_plan() -> None:
+    """A fence that is an alias now shows no TXT: that must not pass for the absence that was expected."""
+    stands = zone(state("milan"))
+    change = plan(state("milan"), "lyon")
+    aliased = replace(stands, names={name: replace(found, cname="t.") for name, found in stands.names.items()})
+
+    assert (change.seen_in(stands), change.seen_in(aliased)) == (Seen.BEFORE, Seen.OTHER)
 
 
 def test_a_hostile_txt_is_shown_harmlessly_and_short() -> None:
