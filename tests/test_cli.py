@@ -833,5 +833,6 @@ def test_every_screen_stands_a_mirror_that_was_never_seen(mirrord: Type, desk: S
     out = mirrord("status").out
 
     assert re.search(r"lyon +unknown", out)
-    assert "web -> nobody of ours\n  the zone is unread: not read yet\n" in out
+    assert "web -> nobody knows whom\n  the zone is unread: not read yet\n" in out
+    assert not [line for line in out.splitlines() if line != line.rstrip()]
     assert screens.__doc__

@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from mirrord.config import Secret, load, missing_secrets
+from mirrord.config.model import Tsig
 from mirrord.errors import BadConfig
 from tests.test_config import GOOD
 
@@ -152,4 +154,15 @@ def test_no_fault_ever_quotes_a_secret(tmp_path: Path) -> None:
         load(config)
 
     assert len(caught.value.faults) >= 4
+    assert WORD not in str(caught.value)
+
+
+def test_not_even_what_pydantic_says_quotes_a_secret() -> None:
+    """Its own words are shown to nobody, but a debugger's log may have them."""
+    with pytest.raises(ValidationError) as caught:
+        Secret.model_validate({"word": WORD})
+
+    assert WORD not in str(caught.value)
+    with pytest.raises(ValidationError) as caught:
+        Tsig.model_validate({"name": "mirrord", "secret": WORD})
     assert WORD not in str(caught.value)

@@ -104,7 +104,7 @@ def _not_well(mirror: Found) -> list[str]:
 
 
 def _service(talk: Talk, service: Found) -> None:
-    target = service["target"] or "nobody of ours"
+    target = service["target"] or _nobody(service)
     since = f" for {ago(service['since'])}" if service["since"] else ""
     talk.line(f"{service['name']} -> {target}{since}", "bold")
     if service["pending"]:
@@ -124,6 +124,10 @@ def _service(talk: Talk, service: Found) -> None:
         talk.line(f"  still the old data at {listed(service['lagging'])}", "yellow")
     if service["readers_follow_by"] and unstamp(service["readers_follow_by"]).timestamp() > time.time():
         talk.line(f"  readers follow by {clock(service['readers_follow_by'])}")
+
+
+def _nobody(service: Found) -> str:
+    return "nobody knows whom" if service["zone"]["state"] == "unread" else "nobody of ours"
 
 
 def _question(talk: Talk, ask: Found) -> None:
@@ -251,7 +255,7 @@ def explain(talk: Talk, found: Found) -> None:
     for number, service in enumerate(found["services"]):
         if number:
             talk.line()
-        serving = service["serving"] or "nobody of ours"
+        serving = service["serving"] or _nobody(service)
         talk.line(f"{service['name']}: readers are sent to {serving}", "bold")
         said = {"stay": "stays", "move": f"would move to {service['target']}", "ask": "would ask"}
         if service["decision"]:

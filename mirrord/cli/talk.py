@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 SCHEMA = 1
-_WIDE = 1000
+_WIDE = 1_000_000
 """Columns of a screen that is none: a file or a pipe is not folded."""
 
 
@@ -149,8 +149,11 @@ class Talk:
         return table
 
     def show(self, table: Table) -> None:
-        """Write a table."""
-        self.out.print(table)
+        """Write a table, without blanks at the ends of lines."""
+        with self.out.capture() as drawn:
+            self.out.print(table)
+        for line in drawn.get().splitlines():
+            self.out.file.write(line.rstrip() + "\n")
 
 
 def row(table: Table, *cells: str | tuple[str, str]) -> None:
