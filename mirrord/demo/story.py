@@ -9,6 +9,7 @@ long that took; what does not happen in time ends the demo with an error, never 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import shutil
 import signal
@@ -33,7 +34,6 @@ from mirrord.demo.plug import Plugged, free_port, stop_all
 from mirrord.demo.sftpd import SftpHost, new_key
 from mirrord.demo.webd import WebHost
 from mirrord.errors import Refused, Unavailable
-from mirrord.probe import fetcher
 from mirrord.trust.copy import verify_copy
 from mirrord.trust.keys import PublicKey, Signers
 
@@ -116,8 +116,19 @@ class Stage:
 
     def read(self, path: str) -> bytes:
         """Read a page as a reader does: ask the name server, then the host. Raises MirrordError."""
-        fetch = fetcher(f"http://{self.resolve()}:{self.port}/", timeout=2.0, host=f"{NAME}:{self.port}")
-        return b"".join(fetch(path.encode(), 1_000_000))
+        address = self.resolve()
+        connection = http.client.HTTPConnection(address, self.port, timeout=2)
+        try:
+            connection.request("GET", f"/{path}", headers={"Host": f"{NAME}:{self.port}"})
+            answer = connection.getresponse()
+            body = answer.read()
+        except (OSError, http.client.HTTPException) as e:
+            raise Unavailable(f"the demo's reader: {self.url}{path} at {address}: {e or type(e).__name__}") from e
+        finally:
+            connection.close()
+        if answer.status != http.client.OK:
+            raise Unavailable(f"the demo's reader: {self.url}{path} at {address}: status {answer.status}")
+        return body
 
     def ask(self, verb: str, **arguments: Any) -> dict[str, Any]:
         """Have the daemon do a verb."""
