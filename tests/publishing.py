@@ -137,9 +137,18 @@ class Publisher:
             **{**usual, **terms},
         )
 
-    def publish(self, files: Files, signed: Signed, *, alive: bool | None = False, **terms: Any) -> Published:
+    def publish(
+        self,
+        files: Files,
+        signed: Signed,
+        *,
+        alive: bool | None = False,
+        clock: Clock | None = None,
+        serve: str = "current",
+        **terms: Any,
+    ) -> Published:
         """Publish once on an open connection; raises what `publish` raises. `alive`: what other holders seem to be."""
-        return publish(host_on(files, alive=alive), self.task(signed, **terms))
+        return publish(host_on(files, alive=alive, clock=clock, serve=serve), self.task(signed, **terms))
 
 
 class Clock:
