@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -180,7 +180,9 @@ def verify(
     identity: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Who must have signed: the site's host name. Default: the URL's.", show_default=False
+            metavar="NAME",
+            help="Who must have signed: the site's host name. Else anybody with the key.",
+            show_default=False,
         ),
     ] = None,
     ca_file: Annotated[
@@ -195,12 +197,12 @@ def verify(
 
     Exit code: 0 every byte is as it was signed, 4 it is not or nobody can tell.
     """
-    from mirrord.cli.verify import verify_copy
+    from mirrord.cli import verify as verifying
 
     return alone(
         context,
         as_json,
-        lambda talk: verify_copy(
+        lambda talk: verifying.verify(
             talk, where, options(context).file, key=key, signers=signers, identity=identity, ca_file=ca_file
         ),
     )
@@ -461,17 +463,14 @@ def demo(
     """See all of it on this machine in half a minute: hosts, a name server, an outage, the way home."""
 
     def act(talk: Talk) -> int:
-        from mirrord.demo import run_demo
+        from mirrord.demo.story import run_demo
 
-        return _told(talk, run_demo(keep=keep))
+        found = run_demo(talk.say if talk.as_json else talk.line, keep=keep)
+        if talk.as_json:
+            talk.result(found)
+        return 0
 
     return alone(context, as_json, act)
-
-
-def _told(talk: Talk, found: Any) -> int:
-    if talk.as_json:
-        talk.result(found if isinstance(found, dict) else {})
-    return 0
 
 
 @config.command("check")

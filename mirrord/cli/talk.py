@@ -68,21 +68,12 @@ class Talk:
         if not self.err.is_terminal:
             yield
             return
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[files]}", markup=False),
-            DownloadColumn(),
-            TransferSpeedColumn(),
+            TextColumn("{task.fields[amount]}", markup=False),
             TimeRemainingColumn(compact=True),
             console=self.err,
             transient=True,
@@ -100,13 +91,13 @@ class Talk:
                 return
             name = str(event["mirror"]) or "snapshot"
             if name not in self._tasks:
-                self._tasks[name] = self._bars.add_task(words.clean(name), total=None, files="")
-            total = event["files_total"]
+                self._tasks[name] = self._bars.add_task(words.clean(name), total=None, amount="")
+            unit = "bytes" if event["bytes_total"] else "files"
             self._bars.update(
                 self._tasks[name],
-                completed=event["bytes_done"],
-                total=event["bytes_total"] or None,
-                files=f"{event['files_done']:,}{f'/{total:,}' if total else ''} files",
+                completed=event[f"{unit}_done"],
+                total=event[f"{unit}_total"] or None,
+                amount=_amount(event),
             )
 
     def _finish(self, row: Mapping[str, Any]) -> None:
@@ -163,6 +154,14 @@ def row(table: Table, *cells: str | tuple[str, str]) -> None:
     table.add_row(
         *(Text(words.clean(cell[0]), cell[1]) if isinstance(cell, tuple) else Text(words.clean(cell)) for cell in cells)
     )
+
+
+def _amount(event: Mapping[str, Any]) -> str:
+    files, of_files, moved, of_bytes = (
+        event[key] for key in ("files_done", "files_total", "bytes_done", "bytes_total")
+    )
+    text = f"{files:,}/{of_files:,} files" if of_files else words.many(files, "file")
+    return f"{text}, {words.size(moved)} of {words.size(of_bytes)}" if of_bytes else text
 
 
 def _console(stream: TextIO) -> Console:
