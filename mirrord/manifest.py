@@ -34,6 +34,7 @@ LONGEST_NAME = 255
 """Bytes of one path component (NAME_MAX of every common file system)."""
 SCHEMA = 1
 
+_RUN = (b".php", b".phtml", b".phar", b".cgi", b".fcgi", b".shtml", b".asp", b".aspx", b".jsp")
 _NOT_A_NAME = frozenset((b"", b".", b".."))
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -70,6 +71,12 @@ def why_not_a_path(path: bytes) -> str | None:
     if path == OWN_FOLDER or path.startswith(OWN_FOLDER + b"/"):
         return f"lies in {OWN_FOLDER.decode()}/, which mirrord writes itself"
     return None
+
+
+def is_plain(path: bytes) -> bool:
+    """Tell whether every web server hands this path's bytes out as they are: no dot-file, nothing that is run."""
+    visible = path.removeprefix(b".well-known/")
+    return not (visible.startswith(b".") or b"/." in visible or path.lower().endswith(_RUN))
 
 
 def show(path: bytes) -> str:

@@ -1,0 +1,555 @@
+"""Is this copy of the site what the publisher signed?
+
+Anyone may ask it of any copy, a folder or a web server, with nothing but a public key. The answer is one of four:
+
+    intact        every file is as it was signed
+    outdated      so it is, but a newer snapshot is known, or was to be expected long ago
+    altered       files have other bytes, are missing, or do not belong there
+    unverifiable  nothing is said: not signed, by none of the given keys, or it cannot be read
+
+What a copy holds is hostile until proven otherwise: every answer is bounded, paths are checked before they are used,
+and what is neither file nor folder is never opened. How bytes come over HTTP is said by whoever gives a `Fetch`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import stat
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote_from_bytes
+
+from mirrord.errors import Cancelled, MirrordError, Unavailable, Unverified
+from mirrord.manifest import (
+    CARD_NAME,
+    LONGEST_PATH,
+    MANIFEST_NAME,
+    OWN_FOLDER,
+    SIGNATURE_SUFFIX,
+    Snapshot,
+    extra_files,
+    is_plain,
+    quote,
+    show,
+    stamp,
+)
+from mirrord.trust import sshsig
+from mirrord.trust.keys import Signers
+from mirrord.trust.snapshots import check_manifest, check_signed
+
+GRACE = 86400.0
+"""Seconds after `next_expected` until a copy is outdated: cards are signed at least daily, one may come late."""
+LARGEST_CARD = 1 << 16
+LARGEST_MANIFEST = 1 << 28
+
+_INDEX = b"index.html"
+_PIECE = 1 << 20
+_AT_ONCE = 32
+"""So many files are under way at most, whatever the executor could do."""
+_SILENCE = 10
+"""After so many files in a row that could not be read, the copy cannot be read."""
+_SLACK = 1 << 24
+
+
+class Fetch(Protocol):
+    """How files of a copy come over HTTP; called from any number of threads at once."""
+
+    def __call__(self, path: bytes, limit: int) -> Iterator[bytes]:
+        """Yield the bytes that stand at a path (raw, relative to the copy's root; `x/` is a folder), at most `limit`.
+
+        Raises FileNotFoundError where the server has nothing for readers there (404, 410, 401, 403), Unavailable where
+        that cannot be told (no connection, a redirect to somewhere else, any other status).
+        """
+        ...
+
+
+def url_path(path: bytes) -> str:
+    """Write a raw path as it stands in a URL: every byte that is not plain is percent-encoded (RFC 3986, 2.1)."""
+    return quote_from_bytes(path, safe="/")
+
+
+class Kind(Enum):
+    """The four answers."""
+
+    INTACT = "intact"
+    OUTDATED = "outdated"
+    ALTERED = "altered"
+    UNVERIFIABLE = "unverifiable"
+
+
+@dataclass(frozen=True, slots=True)
+class CopyVerdict:
+    """What is true of a copy, and what that rests on; paths are sorted."""
+
+    kind: Kind
+    text: str
+    """The verdict and its reason, a sentence."""
+    snapshot: Snapshot | None = None
+    """The snapshot that the copy holds; None where nothing is validly signed."""
+    signed_by: str | None = None
+    """The fingerprint of the key that signed."""
+    altered: Mapping[bytes, str] = field(default_factory=dict)
+    """Path -> what is wrong with it."""
+    missing: tuple[bytes, ...] = ()
+    extra: tuple[bytes, ...] = ()
+    """What does not belong there; only a folder shows it."""
+    unread: Mapping[bytes, str] = field(default_factory=dict)
+    """Path -> why nobody can tell."""
+    checked: int = 0
+    """How many files were compared with their digests."""
+    skipped: int = 0
+    """Files that were not looked at: not among the sample, or web servers do not hand such files out as they are."""
+    extra_visible: bool = True
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it in plain values, paths with surrogates for what is not UTF-8."""
+        card = self.snapshot
+        return {
+            "verdict": self.kind.value,
+            "text": self.text,
+            "snapshot": None
+            if card is None
+            else {
+                "site": card.site,
+                "id": card.id,
+                "serial": card.serial,
+                "created": stamp(card.created),
+                "next_expected": stamp(card.next_expected),
+                "files": card.files,
+                "bytes": card.size,
+            },
+            "signed_by": self.signed_by,
+            "altered": [{"path": show(path), "why": why} for path, why in self.altered.items()],
+            "missing": [show(path) for path in self.missing],
+            "extra": [show(path) for path in self.extra] if self.extra_visible else None,
+            "unread": [{"path": show(path), "why": why} for path, why in self.unread.items()],
+            "checked": self.checked,
+            "skipped": self.skipped,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of a copy beside its place."""
+
+    signers: Signers
+    identity: str | None
+    """Who must have signed (the host name of site.url); None: any of the signers, whoever it is."""
+    now: float
+    """Unix seconds."""
+    site: str | None = None
+    """The site's name in the card; None: any."""
+    newest: int | None = None
+    """The highest serial that is known from elsewhere."""
+    grace: float = GRACE
+    sample: int | None = None
+    """How many files to compare, by lot, `index.html` always among them; None: all."""
+    at: datetime | None = None
+    """As of when signatures must count; None: now."""
+
+
+def verify_copy(
+    where: Path | Fetch,
+    asked: Asked,
+    *,
+    executor: Executor | None = None,
+    dice: random.Random | None = None,
+    seen: Callable[[int, int], None] = lambda _done, _of: None,
+    stop: threading.Event | None = None,
+) -> CopyVerdict:
+    """Judge a copy: a folder, or a web server through a `Fetch`.
+
+    Files are compared on the `executor`, where one is given; `dice` draws the sample; `seen` is told (files done, of
+    how many). Raises Cancelled, nothing else: whatever is wrong with the copy is its verdict.
+    """
+    look = _Look(asked, executor, dice or random.Random(), seen, stop or threading.Event())  # noqa: S311 - no secret
+    if isinstance(where, Path):
+        return look.judge(_Folder(where))
+    verdict, card = look.judge_with_card(_Web(where))
+    if verdict.kind is Kind.ALTERED and card is not None and look.card(_Web(where)) != card:
+        return look.judge(_Web(where))  # it was led to another snapshot while we looked
+    return verdict
+
+
+class _Absent(Exception):
+    """Nothing stands there."""
+
+
+class _Odd(Exception):
+    """What stands there is no file of a snapshot; the argument says what it is."""
+
+
+class _Copy(Protocol):
+    """A place with a copy."""
+
+    extra_visible: bool
+
+    def read(self, path: bytes, limit: int) -> Iterator[bytes]:
+        """Yield a file's bytes, at most `limit`. Raises _Absent, _Odd, Unavailable."""
+        ...
+
+    def ways(self, path: bytes) -> Sequence[bytes]:
+        """Return what a reader asks for to get this path, the most usual first; else the next."""
+        ...
+
+    def shows(self, path: bytes) -> bool:
+        """Tell whether the bytes of a path can be seen here at all."""
+        ...
+
+    def everything(self) -> Iterable[bytes]:
+        """Return all paths that stand here, where that can be told. Raises Unavailable."""
+        ...
+
+
+class _Folder:
+    """A copy in a folder; links in it are not followed: they may be led elsewhere tomorrow."""
+
+    extra_visible = True
+
+    def __init__(self, root: Path) -> None:
+        self._root = os.fsencode(root)
+
+    def ways(self, path: bytes) -> Sequence[bytes]:
+        return (path,)
+
+    def shows(self, path: bytes) -> bool:  # noqa: ARG002
+        return True
+
+    def read(self, path: bytes, limit: int) -> Iterator[bytes]:
+        held = self._open(path)
+        try:
+            if not stat.S_ISREG(os.fstat(held).st_mode):
+                raise _Odd("is no plain file")
+            while limit > 0 and (piece := os.read(held, min(_PIECE, limit))):
+                limit -= len(piece)
+                yield piece
+        except OSError as e:
+            raise Unavailable(f"cannot be read ({e.strerror})") from e
+        finally:
+            os.close(held)
+
+    def _open(self, path: bytes) -> int:
+        """Open a file below the root, following no link on the way, and nothing that is neither file nor folder."""
+        try:
+            held = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as e:
+            raise Unavailable(f"the folder {os.fsdecode(self._root)} cannot be read ({e.strerror})") from e
+        try:
+            for name in path.split(b"/"):
+                held = _step(held, name)
+        except (FileNotFoundError, NotADirectoryError) as e:
+            raise _Absent from e
+        except OSError as e:
+            raise Unavailable(f"cannot be read ({e.strerror})") from e
+        return held
+
+    def everything(self) -> Iterable[bytes]:
+        found: list[bytes] = []
+        todo = [b""]
+        while todo:
+            prefix = todo.pop()
+            try:
+                with os.scandir(self._root + b"/" + prefix) as entries:
+                    for entry in entries:
+                        if entry.is_dir(follow_symlinks=False):
+                            todo.append(prefix + entry.name + b"/")
+                        else:
+                            found.append(prefix + entry.name)
+            except OSError as e:
+                where = quote(prefix[:-1]) if prefix else "the folder"
+                raise Unavailable(f"{where} cannot be read ({e.strerror})") from e
+        return found
+
+
+def _step(held: int, name: bytes) -> int:
+    """Go from an open folder to what stands in it. Raises _Odd, OSError."""
+    try:
+        mode = os.stat(name, dir_fd=held, follow_symlinks=False).st_mode
+        if stat.S_ISLNK(mode):
+            raise _Odd("is a symbolic link, or lies behind one")
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise _Odd("is no plain file")
+        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=held)
+    finally:
+        os.close(held)
+
+
+class _Web:
+    """A copy behind a web server; a page `x/index.html` is what readers get at `x/`."""
+
+    extra_visible = False
+
+    def __init__(self, fetch: Fetch) -> None:
+        self._fetch = fetch
+
+    def ways(self, path: bytes) -> Sequence[bytes]:
+        if path == _INDEX or path.endswith(b"/" + _INDEX):
+            return (path[: -len(_INDEX)], path)
+        return (path,)
+
+    def shows(self, path: bytes) -> bool:
+        return is_plain(path)
+
+    def read(self, path: bytes, limit: int) -> Iterator[bytes]:
+        try:
+            for piece in self._fetch(path, limit):
+                if len(piece) >= limit:
+                    yield piece[:limit]
+                    return
+                limit -= len(piece)
+                yield piece
+        except FileNotFoundError as e:
+            raise _Absent from e
+        except Cancelled:
+            raise
+        except (MirrordError, OSError) as e:
+            raise Unavailable(str(e)) from e
+
+    def everything(self) -> Iterable[bytes]:
+        return ()
+
+
+class _Purse:
+    """How many bytes a copy may still make us read: a hostile one must not keep us for ever."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._lock = threading.Lock()
+
+    def spend(self, size: int) -> None:
+        """Raise _Odd where nothing is left."""
+        with self._lock:
+            self._left -= size
+            if self._left < 0:
+                raise _Odd("is not looked at: by then the copy had sent far more than the snapshot holds")
+
+
+@dataclass(slots=True)
+class _Found:
+    """What was found so far."""
+
+    altered: dict[bytes, str] = field(default_factory=dict)
+    missing: list[bytes] = field(default_factory=list)
+    unread: dict[bytes, str] = field(default_factory=dict)
+    right: int = 0
+
+
+class _Look:
+    """One judgement under way."""
+
+    def __init__(
+        self,
+        asked: Asked,
+        executor: Executor | None,
+        dice: random.Random,
+        seen: Callable[[int, int], None],
+        stop: threading.Event,
+    ) -> None:
+        self._asked = asked
+        self._executor = executor
+        self._dice = dice
+        self._seen = seen
+        self._stop = stop
+
+    def card(self, copy: _Copy) -> bytes | None:
+        """Return the card's text as it stands; None where it cannot be had."""
+        try:
+            return self._own(copy, CARD_NAME, LARGEST_CARD)
+        except (_Absent, _Odd, Unavailable):
+            return None
+
+    def judge(self, copy: _Copy) -> CopyVerdict:
+        """Judge a copy."""
+        return self.judge_with_card(copy)[0]
+
+    def judge_with_card(self, copy: _Copy) -> tuple[CopyVerdict, bytes | None]:
+        """Judge a copy; return the text of its card too."""
+        asked = self._asked
+        at = asked.at or datetime.fromtimestamp(asked.now, UTC)
+        text: bytes | None = None
+        try:
+            text = self._own(copy, CARD_NAME, LARGEST_CARD)
+            sig = self._own(copy, CARD_NAME + SIGNATURE_SUFFIX, sshsig.LONGEST)
+            snapshot = check_signed(text, sig, asked.signers, asked.identity, asked.site, at)
+            signed_by = sshsig.parse(sig).key.fingerprint
+        except _Absent:
+            return self._nothing("it has no signed snapshot.json in .well-known/mirrord/"), text
+        except (_Odd, Unverified, Unavailable) as e:
+            return self._nothing(f"snapshot.json: {e}"), text
+        try:
+            most = min(LARGEST_MANIFEST, snapshot.files * (2 * LONGEST_PATH + 100))
+            listed = self._own(copy, MANIFEST_NAME, most)
+            sig = self._own(copy, MANIFEST_NAME + SIGNATURE_SUFFIX, sshsig.LONGEST)
+            files = check_manifest(listed, sig, snapshot, asked.signers, asked.identity, at)
+        except Unavailable as e:
+            return self._nothing(f"SHA256SUMS: {e}", snapshot, signed_by), text
+        except (_Absent, _Odd, Unverified) as e:
+            return self._without_manifest(copy, snapshot, signed_by, e), text
+        return self._compare(copy, snapshot, signed_by, files), text
+
+    def _own(self, copy: _Copy, name: bytes, limit: int) -> bytes:
+        """Read a file of ours whole. Raises _Absent, _Odd, Unavailable."""
+        found = b"".join(copy.read(OWN_FOLDER + b"/" + name, limit + 1))
+        if len(found) > limit:
+            raise _Odd(f"has more than {limit} bytes")
+        return found
+
+    def _nothing(self, why: str, snapshot: Snapshot | None = None, signed_by: str | None = None) -> CopyVerdict:
+        return CopyVerdict(Kind.UNVERIFIABLE, f"unverifiable: {why}", snapshot, signed_by)
+
+    def _without_manifest(self, copy: _Copy, snapshot: Snapshot, signed_by: str, error: Exception) -> CopyVerdict:
+        """Judge a copy whose list of files is not the one that its card names."""
+        path = OWN_FOLDER + b"/" + MANIFEST_NAME
+        absent = isinstance(error, _Absent)
+        why = "SHA256SUMS or its signature is missing" if absent else str(error)
+        return CopyVerdict(
+            Kind.ALTERED,
+            f"altered: {why}; so no file can be compared",
+            snapshot,
+            signed_by,
+            altered={} if absent else {path: why},
+            missing=(path,) if absent else (),
+            skipped=snapshot.files,
+            extra_visible=copy.extra_visible,
+        )
+
+    def _compare(self, copy: _Copy, snapshot: Snapshot, signed_by: str, files: Mapping[bytes, bytes]) -> CopyVerdict:
+        chosen = self._choose([path for path in files if copy.shows(path)])
+        purse = _Purse(2 * snapshot.size + _SLACK)
+        found = _Found()
+        self._compare_all(chosen, lambda path: self._wrong(copy, path, files[path], snapshot.size, purse), found)
+        extra: list[bytes] = []
+        try:
+            extra = extra_files(copy.everything(), files)
+        except Unavailable as e:
+            found.unread[b""] = str(e)
+        return self._verdict(copy, snapshot, signed_by, found, extra, skipped=len(files) - len(chosen))
+
+    def _choose(self, paths: list[bytes]) -> list[bytes]:
+        sample = self._asked.sample
+        if sample is None or sample >= len(paths):
+            return paths
+        musts = [path for path in paths if path == _INDEX]
+        others = [path for path in paths if path != _INDEX]
+        return musts + self._dice.sample(others, max(0, sample - len(musts)))
+
+    def _wrong(self, copy: _Copy, path: bytes, digest: bytes, size: int, purse: _Purse) -> str | None:
+        """Compare one file; return what is wrong, or None. Raises _Absent, _Odd, Unavailable, Cancelled."""
+        for way in copy.ways(path):
+            hashed = hashlib.sha256()
+            try:
+                for piece in copy.read(way, size + 1):
+                    if self._stop.is_set():
+                        raise Cancelled("verifying a copy: stopped")
+                    purse.spend(len(piece))
+                    hashed.update(piece)
+            except _Absent:
+                continue
+            if hashed.digest() == digest:
+                return None
+            return "has other bytes" if way == path else f"has other bytes, as readers get it at {quote(b'/' + way)}"
+        raise _Absent
+
+    def _compare_all(self, paths: list[bytes], wrong: Callable[[bytes], str | None], found: _Found) -> None:
+        silent = 0
+        for done, (path, outcome) in enumerate(self._each(paths, wrong), 1):
+            silent = silent + 1 if isinstance(outcome, Unavailable) else 0
+            if isinstance(outcome, Unavailable):
+                found.unread[path] = str(outcome)
+            elif isinstance(outcome, _Absent):
+                found.missing.append(path)
+            elif outcome is None:
+                found.right += 1
+            else:
+                found.altered[path] = str(outcome)
+            self._seen(done, len(paths))
+            if silent >= _SILENCE:
+                found.unread.update(dict.fromkeys(paths[done:], "was not asked for: no answer came to the ones before"))
+                return
+
+    def _each(
+        self, paths: list[bytes], wrong: Callable[[bytes], str | None]
+    ) -> Iterator[tuple[bytes, str | Exception | None]]:
+        """Yield what is wrong with each path, in order; several are under way at once where there is an executor."""
+
+        def outcome(path: bytes) -> str | Exception | None:
+            if self._stop.is_set():
+                raise Cancelled("verifying a copy: stopped")
+            try:
+                return wrong(path)
+            except (_Absent, _Odd, Unavailable) as e:
+                return e
+
+        if self._executor is None:
+            for path in paths:
+                yield path, outcome(path)
+            return
+        under_way: deque[tuple[bytes, Future[str | Exception | None]]] = deque()
+        left = iter(paths)
+        try:
+            while True:
+                for coming in islice(left, _AT_ONCE - len(under_way)):
+                    under_way.append((coming, self._executor.submit(outcome, coming)))
+                if not under_way:
+                    return
+                asked, future = under_way.popleft()
+                yield asked, future.result()
+        finally:
+            for _, future in under_way:
+                future.cancel()
+
+    def _verdict(
+        self, copy: _Copy, snapshot: Snapshot, signed_by: str, found: _Found, extra: list[bytes], skipped: int
+    ) -> CopyVerdict:
+        kind, why = self._kind(snapshot, found, extra, skipped)
+        checked = found.right + len(found.altered) + len(found.missing)
+        which = f"snapshot {snapshot.serial} of {stamp(snapshot.created)}"
+        blind = [] if copy.extra_visible else ["files that do not belong there cannot be seen over HTTP"]
+        if skipped:
+            blind.insert(0, f"{skipped} files were not looked at")
+        text = f"{kind.value}: {why} ({'; '.join([which, f'{checked} of {snapshot.files} files compared', *blind])})"
+        return CopyVerdict(
+            kind,
+            text,
+            snapshot,
+            signed_by,
+            altered=dict(sorted(found.altered.items())),
+            missing=tuple(sorted(found.missing)),
+            extra=tuple(extra),
+            unread=dict(sorted(found.unread.items())),
+            checked=checked,
+            skipped=skipped,
+            extra_visible=copy.extra_visible,
+        )
+
+    def _kind(self, snapshot: Snapshot, found: _Found, extra: list[bytes], skipped: int) -> tuple[Kind, str]:
+        counts = {"altered": len(found.altered), "missing": len(found.missing), "that do not belong there": len(extra)}
+        if any(counts.values()):
+            said = ", ".join(f"{count} files {what}" for what, count in counts.items() if count)
+            first = next(iter([*found.altered, *found.missing, *extra]))
+            return Kind.ALTERED, f"{said}, {quote(first)} first"
+        if found.unread:
+            path, why = next(iter(found.unread.items()))
+            what = f"{len(found.unread)} files cannot be read, {quote(path)} first: {why}" if path else why
+            return Kind.UNVERIFIABLE, what
+        newest = self._asked.newest
+        right = f"{'what was looked at' if skipped else 'every file'} is as it was signed"
+        if newest is not None and snapshot.serial < newest:
+            return Kind.OUTDATED, f"{right}, but snapshot {newest} is known"
+        if self._asked.now > snapshot.next_expected.timestamp() + self._asked.grace:
+            expected = stamp(snapshot.next_expected)
+            return (
+                Kind.OUTDATED,
+                f"every file is as it was signed, but a newer snapshot was to be expected by {expected}",
+            )
+        return Kind.INTACT, right
