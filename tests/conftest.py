@@ -71,9 +71,10 @@ class Lab:
         text: str = "",
         **how: Any,
     ) -> tuple[NameServer, ...]:
-        """Return a primary and secondaries that follow it, all started: `lab.followed(Knot, Bind)`."""
+        """Return a primary and secondaries beside it that follow it, all started: `lab.followed(Knot, Bind)`."""
         first = primary(self.folder(primary.__name__.lower()), zone, text, **how)
-        rest = [kind.following(first, self.folder(kind.__name__.lower())) for kind in followers]
+        where = {word: how[word] for word in ("address", "prefix") if word in how}
+        rest = [kind.following(first, self.folder(kind.__name__.lower()), **where) for kind in followers]
         return tuple(self._keep(server, start=True) for server in (first, *rest))
 
     def following(self, kind: type[NameServer], primary: NameServer, **how: Any) -> NameServer:

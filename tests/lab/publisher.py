@@ -20,6 +20,7 @@ from typing import Any
 from tests.lab.ca import Authority
 from tests.lab.knot import Knot
 from tests.lab.nameserver import NameServer, zone_text
+from tests.lab.namespaces import Wire
 from tests.lab.nginx import Nginx
 from tests.lab.ports import free_port
 from tests.lab.processes import Server, send
@@ -27,6 +28,9 @@ from tests.lab.sshd import Sshd, make_key
 from tests.lab.unbound import Unbound
 
 NAME = "www.example.org"
+FAR = [(f"192.0.2.{11 + number}", f"2001:db8::{11 + number}") for number in range(3)]
+"""Addresses of hosts at the far end of a wire."""
+ADDRESSES = [address for pair in FAR for address in pair]
 ZONE = "example.org"
 
 
@@ -35,11 +39,16 @@ class Host:
     """One mirror: an SFTP account and the web server that serves it."""
 
     name: str
-    address: str
+    addresses: tuple[str, ...]
     sshd: Sshd
     nginx: Nginx
     publish_port: int
     """Where mirrord logs in: the server's own port, or a proxy's."""
+
+    @property
+    def address(self) -> str:
+        """Return its first address."""
+        return self.addresses[0]
 
     @property
     def root(self) -> Path:
@@ -269,12 +278,12 @@ def _mirror(publisher: Publisher, host: Host, *, primary: bool) -> str:
 [[mirror]]
 name = "{host.name}"{role}
 place = "dc-{host.name}"
-addresses = ["{host.address}"]
+addresses = {json.dumps(host.addresses)}
 [mirror.http]
 port = {publisher.port}
 ca_file = "{publisher.ca.file}"
 [mirror.sftp]
-host = "127.0.0.1"
+host = "{host.sshd.host}"
 port = {host.publish_port}
 user = "{host.sshd.user}"
 key = {{ file = "{host.sshd.client_key_path}" }}
@@ -284,25 +293,37 @@ root = "{host.sshd.remote_root}"
 
 
 @contextlib.contextmanager
-def publisher(lab: Any, names: Sequence[str] = ("milan", "lyon", "oslo"), **how: Any) -> Iterator[Publisher]:
-    """Make a publisher in a lab, hosts and name servers running, nothing published, no daemon."""
+def publisher(
+    lab: Any, names: Sequence[str] = ("milan", "lyon", "oslo"), *, wire: Wire | None = None, **how: Any
+) -> Iterator[Publisher]:
+    """Make a publisher in a lab, hosts and name servers running, nothing published, no daemon.
+
+    With a `wire` (made with `also_there=ADDRESSES`), mirrord stands at its near end and everything else at its far end;
+    hosts have IPv4 and IPv6 then, and the name servers IPv6 alone.
+    """
     folder = lab.folder("publisher")
     (folder / "source").mkdir()
     port = free_port()
     certificate = lab.ca.issue([NAME])
+    there = {"prefix": wire.there.prefix} if wire is not None else {}
     hosts = {}
     for number, name in enumerate(names):
-        address = f"127.0.{100 + os.getpid() % 100}.{11 + number}"
-        sshd = lab.sshd(chroot=bool(number % 2))
-        nginx = lab.nginx(sshd.root / "current", certificate=certificate, addresses=[address], port=port)
-        hosts[name] = Host(name, address, sshd, nginx, sshd.port)
+        addresses = [f"127.0.{100 + os.getpid() % 100}.{11 + number}"] if wire is None else list(FAR[number])
+        sshd = lab.sshd(
+            chroot=bool(number % 2) and wire is None, address=addresses[-1] if wire else "127.0.0.1", **there
+        )
+        document_root = sshd.root / "current"
+        nginx = lab.nginx(document_root, certificate=certificate, addresses=addresses, port=port, **there)
+        hosts[name] = Host(name, tuple(addresses), sshd, nginx, sshd.port)
     first = next(iter(hosts.values()))
-    zone = zone_text(ZONE, [f"www 1 A {first.address}"])
-    primary, secondary = lab.followed(Knot, Knot, zone=ZONE, text=zone)
-    resolver = lab.unbound(primary, secondary)
+    records = [f"www 1 {'AAAA' if ':' in address else 'A'} {address}" for address in first.addresses]
+    near = {} if wire is None else {"address": wire.there.address6, **there}
+    primary, secondary = lab.followed(Knot, Knot, zone=ZONE, text=zone_text(ZONE, records), **near)
+    resolver = lab.unbound(primary, secondary, start=wire is None)
     make_key(folder / "signing")
     primary.key.write_secret(folder / "tsig")
     made = Publisher(folder, lab.ca, hosts, primary, secondary, resolver, port, settings=dict(how))
+    made.prefix = tuple(wire.here.prefix) if wire is not None else ()
     made.write("index.html", "<h1>Home</h1>")
     made.write("about/index.html", "<h1>About</h1>")
     made.write("style.css", "h1 { color: navy }")
