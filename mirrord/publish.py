@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
-from mirrord.errors import Braked, Conflict, Locked, MirrordError, PutOff, Refused, Unavailable, Unverified
+from mirrord.errors import Braked, Conflict, Full, Locked, MirrordError, PutOff, Refused, Unavailable, Unverified
 from mirrord.hosts import Content, Findings, Hold, Holder, Host, Known, Progress
 from mirrord.manifest import (
     LONGEST_PATH,
@@ -260,10 +260,10 @@ def _keep_up(host: Host, task: Task, outlook: Outlook) -> Published:
                 if not _serves(outlook.survey, task):
                     raise Unavailable(f"{task.doing}: it changed while we took the lock; the next try looks again")
             return _tend(hold, task, outlook)
-    except Locked:
+    except (Locked, Full):
         if needed:
             raise
-        return task.ended("unchanged")  # who holds the lock cleans up
+        return task.ended("unchanged")  # who holds the lock cleans up, or who makes room
 
 
 def _tend(hold: Hold, task: Task, outlook: Outlook) -> Published:

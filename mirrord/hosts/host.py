@@ -16,7 +16,7 @@ from dataclasses import replace
 from io import BytesIO
 from typing import TypeVar
 
-from mirrord.errors import Cancelled, MirrordError, Unverified
+from mirrord.errors import Cancelled, Full, MirrordError, Unverified
 from mirrord.hosts import (
     Content,
     Depth,
@@ -38,6 +38,9 @@ from mirrord.manifest import OWN_FOLDER, Signed, SnapshotId, show
 from mirrord.plan import Plan, Survey
 
 T = TypeVar("T")
+
+_LEAST = 16384
+"""Bytes without which not even a lock can be written."""
 
 
 def uptime() -> float:
@@ -216,6 +219,7 @@ class FilesHold:
         self._staging: Staging | None = None
         self._verified: SnapshotId | None = None
         self._armed: SnapshotId | None = None
+        self._temp = False
         self._sure = False
         self._served = found.current
         self._left: set[SnapshotId | None] = set()
@@ -223,6 +227,13 @@ class FilesHold:
 
     def enter(self, ahead: Plan | None) -> None:
         """Take the lock; list what `ahead` links from meanwhile."""
+        if self.found.free is not None and self.found.free < _LEAST:
+            raise Full(
+                f"{self._layout.mirror}: taking the lock: its disk is full: {self.found.free} bytes are free; make room"
+                " there, or keep fewer releases (mirror.sftp.keep)",
+                _LEAST,
+                self.found.free,
+            )
         listed: list[Outcome] = []
         asked = list_base(ahead) if ahead is not None and self._links else []
         missing = self._layout.missing_folders(self.found, OWN) if OWN not in self.found.folders else []
@@ -242,7 +253,7 @@ class FilesHold:
             yield from self._confirm()
         if not self._lock.held:
             return
-        temp = [Remove(self._layout.switch_link(self._nonce))] if self._armed is not None else []
+        temp = [Remove(self._layout.switch_link(self._nonce))] if self._temp else []
         outcomes = yield Flight([*temp, Remove(self._lock.path)], ordered=True)
         if outcomes[-1].trouble is not Trouble.MISSING:
             need(outcomes[-1], f"{self._layout.mirror}: dropping the lock")
@@ -264,6 +275,7 @@ class FilesHold:
         )
         self._verified = None
         self._sure = False
+        self._temp = True
         staged = self._crew.run(self._staging.run(seen))
         if staged.stood:
             self._staging = None
@@ -299,6 +311,7 @@ class FilesHold:
     ) -> Steps[Switched]:
         if self._armed != release:
             self._sure = False
+            self._temp = True
             for outcome in (yield Flight(self._layout.arm(release, self._nonce), ordered=True))[1:]:
                 need(outcome, f"{self._layout.mirror}: switching to {release}")
             self._armed = release
@@ -313,6 +326,7 @@ class FilesHold:
             last = [Remove(self._lock.path)] if keep is not None and not self._work_left(keep, release) else []
             dropped = yield from self._layout.fire(release, self._nonce, last)
             self._armed = None
+            self._temp = False
             if dropped and dropped[0].good:
                 self._lock.held = False
         self._served = release

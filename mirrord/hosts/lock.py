@@ -51,7 +51,7 @@ _RECORD = 512
 _LONGEST = 4096
 _PREFIX = b"lock."
 _TEMPS = (b"current.", b"temp.")
-_TRIES = 5
+_TRIES = 3
 
 _held: set[str] = set()
 """Locks that this process holds just now, by nonce: what it left on a lost connection is not among them."""
