@@ -120,14 +120,15 @@ class Lane:
         self._number = 0
         self._asked: dict[int, _Asked] = {}
         self._frames = wire.Frames()
-        self._out = bytearray()
+        self._out: deque[bytes | memoryview] = deque()
+        self._unsent = 0
         self._parked: deque[tuple[_Job, int]] = deque()  # until bytes may be sent
         self._waiting: deque[_Job] = deque()  # until a handle is free
 
     @property
     def unsent(self) -> int:
         """Bytes that may go out."""
-        return len(self._out)
+        return self._unsent
 
     @property
     def unanswered(self) -> int:
@@ -142,7 +143,7 @@ class Lane:
     def has_room(self, op: Op) -> bool:
         """Tell whether one more operation may be begun."""
         return (
-            len(self._out) < UNSENT_ENOUGH
+            self._unsent < UNSENT_ENOUGH
             and self.load < 2 * self._limit
             and self._expected < self.terms.replies
             and self.talks < MOST_TALKS
@@ -162,9 +163,18 @@ class Lane:
 
     def take(self, most: int) -> bytes:
         """Return what is to be sent next, at most so many bytes."""
-        data = bytes(self._out[:most])
-        del self._out[:most]
-        return data
+        pieces: list[bytes | memoryview] = []
+        left = most
+        while left and self._out:
+            piece = self._out.popleft()
+            if len(piece) > left:
+                view = memoryview(piece)
+                self._out.appendleft(view[left:])
+                piece = view[:left]
+            pieces.append(piece)
+            left -= len(piece)
+        self._unsent -= most - left
+        return b"".join(pieces)
 
     def feed(self, data: bytes, now: float) -> None:
         """Take in what the server sent, and go on with the conversations. Raises Malformed."""
@@ -231,7 +241,8 @@ class Lane:
     def _ask(self, job: _Job, request: Request, place: int, now: float) -> None:
         kind = type(request)
         self._number = number = (self._number + 1) & 0xFFFFFFFF
-        data = wire.encode(number, request)
+        pieces = wire.encode_in_pieces(number, request)
+        cost = sum(map(len, pieces))
         expected = _REPLY_SIZES.get(kind, _USUAL_REPLY)
         opens = _OPENS.get(kind, 0)
         if isinstance(request, wire.Write):
@@ -245,10 +256,11 @@ class Lane:
             expected = request.length
         elif opens > 0:
             self._handles += 1
-        self._asked[number] = _Asked(job, place, len(data), expected, opens, now)
-        self._in_flight += len(data)
+        self._asked[number] = _Asked(job, place, cost, expected, opens, now)
+        self._in_flight += cost
         self._expected += expected
-        self._out += data
+        self._unsent += cost
+        self._out += pieces
 
     # Replies
 

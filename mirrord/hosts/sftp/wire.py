@@ -395,6 +395,7 @@ class Capacity:
 
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
+_TWO = struct.Struct(">II")
 _HEAD = struct.Struct(">IBI")
 _FOUR = struct.Struct(">4Q")
 _ELEVEN = struct.Struct(">11Q")
@@ -407,54 +408,60 @@ _HAS_TIMES = 0x08
 _HAS_EXTENDED = 0x80000000
 
 
-def _put_u32(number: int) -> bytes:
-    return _U32.pack(number)
+# A putter adds the pieces of a value to a packet; large contents are never copied here.
 
 
-def _put_u64(number: int) -> bytes:
-    return _U64.pack(number)
+def _put_u32(pieces: list[bytes], number: int) -> None:
+    pieces.append(_U32.pack(number))
 
 
-def _put_bytes(text: bytes) -> bytes:
-    return _U32.pack(len(text)) + text
+def _put_u64(pieces: list[bytes], number: int) -> None:
+    pieces.append(_U64.pack(number))
 
 
-def _put_rest(text: bytes) -> bytes:
-    return text
+def _put_bytes(pieces: list[bytes], text: bytes) -> None:
+    pieces.append(_U32.pack(len(text)))
+    pieces.append(text)
 
 
-def _put_pairs(pairs: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    return b"".join(_put_bytes(part) for pair in pairs for part in pair)
+def _put_rest(pieces: list[bytes], text: bytes) -> None:
+    pieces.append(text)
 
 
-def _put_attrs(attrs: Attrs) -> bytes:
-    flags = 0
-    parts = [b""]
+def _put_pairs(pieces: list[bytes], pairs: tuple[tuple[bytes, bytes], ...]) -> None:
+    for name, value in pairs:
+        _put_bytes(pieces, name)
+        _put_bytes(pieces, value)
+
+
+def _put_attrs(pieces: list[bytes], attrs: Attrs) -> None:
+    flags, place = 0, len(pieces)
+    pieces.append(b"")
     if attrs.size is not None:
         flags |= _HAS_SIZE
-        parts.append(_U64.pack(attrs.size))
+        pieces.append(_U64.pack(attrs.size))
     if attrs.owner is not None:
         flags |= _HAS_OWNER
-        parts += map(_U32.pack, attrs.owner)
+        pieces.append(_TWO.pack(*attrs.owner))
     if attrs.mode is not None:
         flags |= _HAS_MODE
-        parts.append(_U32.pack(attrs.mode))
+        pieces.append(_U32.pack(attrs.mode))
     if attrs.times is not None:
         flags |= _HAS_TIMES
-        parts += map(_U32.pack, attrs.times)
+        pieces.append(_TWO.pack(*attrs.times))
     if attrs.extended:
         flags |= _HAS_EXTENDED
-        parts.append(_U32.pack(len(attrs.extended)))
-        parts.append(_put_pairs(attrs.extended))
-    parts[0] = _U32.pack(flags)
-    return b"".join(parts)
+        pieces.append(_U32.pack(len(attrs.extended)))
+        _put_pairs(pieces, attrs.extended)
+    pieces[place] = _U32.pack(flags)
 
 
-def _put_names(names: tuple[Name, ...]) -> bytes:
-    parts = [_U32.pack(len(names))]
+def _put_names(pieces: list[bytes], names: tuple[Name, ...]) -> None:
+    pieces.append(_U32.pack(len(names)))
     for name in names:
-        parts += (_put_bytes(name.name), _put_bytes(name.long), _put_attrs(name.attrs))
-    return b"".join(parts)
+        _put_bytes(pieces, name.name)
+        _put_bytes(pieces, name.long)
+        _put_attrs(pieces, name.attrs)
 
 
 # A getter takes a packet and where to read in it; it returns what stood there and where to go on. What
@@ -531,7 +538,7 @@ def _get_names(packet: bytes, at: int) -> tuple[tuple[Name, ...], int]:
 
 # The tables ---------------------------------------------------------------------------------------------
 
-_Put = Callable[[Any], bytes]
+_Put = Callable[[list[bytes], Any], None]
 _Get = Callable[[bytes, int], tuple[Any, int]]
 _NUMBER32 = (_put_u32, _get_u32)
 _NUMBER64 = (_put_u64, _get_u64)
@@ -548,7 +555,7 @@ _EXTENDED = 200
 class _Form:
     """How one kind of packet is laid out: its number, its fields in their order on the wire."""
 
-    __slots__ = ("fields", "gets", "kind", "number", "prefix", "puts")
+    __slots__ = ("fields", "gets", "kind", "number", "prefix")
 
     def __init__(
         self, kind: type[Any], number: int, *codecs: tuple[_Put, _Get], extension: bytes | None = None
@@ -557,21 +564,19 @@ class _Form:
         assert len(names) == len(codecs), kind
         self.kind = kind
         self.number = number
-        self.prefix = b"" if extension is None else _put_bytes(extension)
-        self.puts = tuple(put for put, _ in codecs)
+        self.prefix: list[bytes] = []
+        if extension is not None:
+            _put_bytes(self.prefix, extension)
+        self.fields = tuple((attrgetter(name), put) for name, (put, _) in zip(names, codecs, strict=True))
         self.gets = tuple(get for _, get in codecs)
-        self.fields: Callable[[Any], tuple[Any, ...]]
-        if len(names) == 1:
-            only = attrgetter(names[0])
-            self.fields = lambda packet: (only(packet),)
-        else:
-            self.fields = attrgetter(*names) if names else lambda _: ()
 
-    def encode(self, number: int, packet: Any) -> bytes:
-        """Return the whole packet with its length in front."""
-        parts = [put(value) for put, value in zip(self.puts, self.fields(packet), strict=True)]
-        body = self.prefix + b"".join(parts)
-        return _HEAD.pack(5 + len(body), self.number, number) + body
+    def pieces(self, number: int, packet: Any) -> list[bytes]:
+        """Return the whole packet, its length in front, in pieces."""
+        pieces = [b"", *self.prefix]
+        for get, put in self.fields:
+            put(pieces, get(packet))
+        pieces[0] = _HEAD.pack(5 + sum(map(len, pieces)), self.number, number)
+        return pieces
 
     def decode(self, packet: bytes, at: int) -> Any:
         """Read the fields that begin at `at`; bytes after the last one are passed over."""
@@ -636,10 +641,16 @@ def encode(number: int, packet: Request | Reply) -> bytes:
     INIT and VERSION carry no id: `number` is passed over for them.
     """
     if isinstance(packet, Init | Version):
+        pairs: list[bytes] = []
+        _put_pairs(pairs, packet.extensions)
         kind = 1 if isinstance(packet, Init) else 2
-        pairs = _put_pairs(packet.extensions)
-        return _HEAD.pack(5 + len(pairs), kind, packet.version) + pairs
-    return _BY_KIND[type(packet)].encode(number, packet)
+        return _HEAD.pack(5 + sum(map(len, pairs)), kind, packet.version) + b"".join(pairs)
+    return b"".join(_BY_KIND[type(packet)].pieces(number, packet))
+
+
+def encode_in_pieces(number: int, packet: Request) -> list[bytes]:
+    """Return the bytes of one packet in pieces to be sent one after the other: contents are not copied."""
+    return _BY_KIND[type(packet)].pieces(number, packet)
 
 
 def decode_request(packet: bytes) -> tuple[int, Request]:
