@@ -7,6 +7,7 @@ connections and breaks those that are open, as a lost datacentre does; plugged i
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import threading
 from abc import ABC, abstractmethod
@@ -28,9 +29,9 @@ def free_port(*addresses: str) -> int:
                     sock = stack.enter_context(socket.socket(family))
                     sock.bind((address, port))
                     port = sock.getsockname()[1]
-            except OSError:
-                if not port:
-                    raise  # not taken: the address itself cannot be had
+            except OSError as e:
+                if e.errno != errno.EADDRINUSE:
+                    raise
                 continue
             return port
     raise OSError(f"no port is free at {', '.join(addresses)}")

@@ -35,7 +35,7 @@ from mirrord.hosts.sftp import wire
 from mirrord.hosts.sftp.wire import Attrs, Code, Malformed, OpenFlags, Status
 
 Gate = Callable[[wire.Request, wire.Reply | None], None]
-"""Called with each request before it is done (reply None) and after; may raise `Cut`."""
+"""Called with each request before it is done (reply None), and when it is done, before its reply; may raise `Cut`."""
 
 WINDOW = 2 * 1024 * 1024
 """Bytes that a client may send on a channel before we say that we read them; as OpenSSH."""
@@ -168,13 +168,11 @@ def _converse(channel: paramiko.Channel, session: Session, gate: Gate | None) ->
     while data := channel.recv(WINDOW):
         answers = bytearray()
         for packet in frames.feed(data):
-            number, request, reply = session.answer(packet, gate)
+            number, reply = session.answer(packet, gate)
             answers += wire.encode(number, reply)
             if gate is not None or len(answers) >= _BATCH:
                 channel.sendall(bytes(answers))
                 answers.clear()
-            if gate is not None and request is not None:
-                gate(request, reply)
         channel.sendall(bytes(answers))
 
 
@@ -195,21 +193,27 @@ class Session:
         self._files.clear()
         self._folders.clear()
 
-    def answer(self, packet: bytes, gate: Gate | None = None) -> tuple[int, wire.Request | None, wire.Reply]:
-        """Do what one packet (without its length) asks for; return its id, the request and the reply."""
+    def answer(self, packet: bytes, gate: Gate | None = None) -> tuple[int, wire.Reply]:
+        """Do what one packet (without its length) asks for; return its id and the reply. Raises as the gate does."""
         try:
             number, request = wire.decode_request(packet)
         except Malformed as e:
-            return wire.request_number(packet), None, Status(Code.BAD_MESSAGE, str(e).encode())
+            return wire.request_number(packet), Status(Code.BAD_MESSAGE, str(e).encode())
         if gate is not None:
             gate(request, None)
+        reply = self._outcome(request)
+        if gate is not None:
+            gate(request, reply)
+        return number, reply
+
+    def _outcome(self, request: wire.Request) -> wire.Reply:
+        """Do it, or say why not."""
         try:
-            return number, request, self._do(request)
+            return self._do(request)
         except OSError as e:
-            code = _CODES.get(e.errno or 0, Code.FAILURE)
-            return number, request, Status(code, (e.strerror or "Failure").encode())
+            return Status(_CODES.get(e.errno or 0, Code.FAILURE), (e.strerror or "Failure").encode())
         except KeyError:
-            return number, request, Status(Code.FAILURE, b"Invalid handle")
+            return Status(Code.FAILURE, b"Invalid handle")
 
     def _do(self, request: wire.Request) -> wire.Reply:
         """Do it. Raises OSError, and KeyError for a handle that is not open."""

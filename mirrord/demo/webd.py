@@ -75,6 +75,8 @@ class _Handler(BaseHTTPRequestHandler):
                 if not path.endswith(b"/"):
                     return self._redirect(path + b"/")
                 where = os.path.join(where, b"index.html")  # noqa: PTH118 - of bytes
+            elif path.endswith(b"/"):
+                return self._refuse(HTTPStatus.NOT_FOUND)
             file = open(where, "rb")  # noqa: PTH123, SIM115 - of bytes, closed below
         except PermissionError:
             return self._refuse(HTTPStatus.FORBIDDEN)
