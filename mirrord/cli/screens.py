@@ -7,7 +7,7 @@ stands first, and whatever is not well says why.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from mirrord.cli.talk import Talk, row
@@ -162,7 +162,7 @@ def sync(talk: Talk, found: Found) -> None:
             f"{mirror['files_linked']:,}",
             f"{mirror['files_removed']:,}",
             size(mirror["bytes_sent"]),
-            age(mirror["seconds"]),
+            _took(mirror["seconds"]),
             mirror["error"] or "",
         )
     talk.show(table)
@@ -170,6 +170,10 @@ def sync(talk: Talk, found: Found) -> None:
         talk.line("nothing was changed (--dry-run)")
     if found.get("held"):
         talk.line("automatic snapshots are held; `mirrord sync` publishes the source again", "yellow")
+
+
+def _took(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else age(seconds)
 
 
 def snapshot(talk: Talk, found: Found) -> None:
@@ -286,16 +290,22 @@ def _candidates(talk: Talk, service: Found) -> None:
 # -- readers are moved
 
 
-def planned(found: Found, line: Any) -> None:
+def planned(found: Found, line: Callable[[str, str], None]) -> None:
     """Show a switch before it is made, by `line` (to standard output, or to the person only)."""
-    line(f"{found['service']}: from {found['serving'] or 'nobody of ours'} to {found['target']}", "bold")
+    service, target = found["service"], found["target"]
+    if found["change"] is None and not found["brakes"]:
+        line(f"{service}: nothing to change, readers are sent to {target} already", "bold")
+        return
+    line(f"{service}: from {found['serving'] or 'nobody of ours'} to {target}", "bold")
     for name, after in found["after"].items():
         before = found["before"].get(name, {"a": [], "aaaa": [], "ttl": 0, "fence": None})
         for kind in ("a", "aaaa"):
             if before[kind] or after[kind]:
-                line(f"  {name} {kind.upper()}: {_addresses(before[kind])} -> {_addresses(after[kind])}")
-        line(f"  {name} TTL: {before['ttl']} s -> {after['ttl']} s")
-        line(f"  _mirrord.{name} TXT: {before['fence'] or 'none'} -> {after['fence'] or 'none'}")
+                line(f"  {name} {kind.upper()}: {_addresses(before[kind])} -> {_addresses(after[kind])}", "")
+        if before["ttl"] != after["ttl"]:
+            line(f"  {name} TTL: {before['ttl']} s -> {after['ttl']} s", "")
+        if before["fence"] != after["fence"]:
+            line(f"  _mirrord.{name} TXT: {before['fence'] or 'none'} -> {after['fence'] or 'none'}", "dim")
     if found["zone"]["state"] not in ("ours", "new"):
         line(f"  the zone is {found['zone']['state']}: {found['zone']['text']}", "yellow")
     if found["fence"] != "atomic":
@@ -308,10 +318,8 @@ def planned(found: Found, line: Any) -> None:
         else:
             way = f" (--override {brake['brake']} lifts it)" if brake["liftable"] else " (cannot be lifted)"
             line(f"  brake {brake['brake']}: {brake['text']}{way}", "bold red")
-    if found["change"] is None:
-        line("  nothing to change")
-    elif found["readers_follow_in"]:
-        line(f"  readers follow within {age(found['readers_follow_in'])}")
+    if found["change"] is not None and found["readers_follow_in"]:
+        line(f"  readers follow within {age(found['readers_follow_in'])}", "")
 
 
 def _addresses(addresses: list[str]) -> str:
@@ -322,10 +330,11 @@ def moved(talk: Talk, found: Found) -> None:
     """How a switch ended, and where it has arrived."""
     styles = {"done": "green", "partial": "yellow"}
     talk.line(f"{found['result']}: {found['text']}", styles.get(found["result"], "bold red"))
-    words = {"new": "has it", "old": "still gives the old data", "unreachable": "does not answer"}
+    words = {"new": "has the new data", "old": "still gives the old data", "unreachable": "does not answer"}
     for server in found["servers"]:
-        why = f": {server['text']}" if server["text"] else ""
-        talk.line(f"  {server['address']} {words[server['state']]}{why}", "" if server["state"] == "new" else "yellow")
+        text = server["text"] or words[server["state"]]
+        own = text if text.startswith(server["address"]) else f"{server['address']}: {text}"
+        talk.line(f"  {own}", "" if server["state"] == "new" else "yellow")
     if found["readers_follow_by"]:
         talk.line(f"readers follow by {clock(found['readers_follow_by'])}")
 
