@@ -266,8 +266,10 @@ def test_a_leftover_of_a_snapshot_that_we_do_not_know_is_emptied(disk: Disk, pub
     first = publisher.take(SITE)
     killed_while_staging(disk, publisher, first, after=b"photo.png")
     stranger = Publisher(key=publisher.key, content=publisher.content, clock=publisher.clock)
-    second = stranger.take(SITE)
-    assert first.snapshot.id not in stranger.taken
+    second = stranger.take({**SITE, b"a/b/deep.txt": b"DEEP"})
+    mtimes = {path: entry.mtime for path, entry in first.manifest.entries.items()}
+    entries = {path: replace(entry, mtime=mtimes[path]) for path, entry in second.manifest.entries.items()}
+    second = replace(second, manifest=Manifest(entries))
 
     files = MemoryFiles(disk)
     stranger.publish(files, second)
@@ -508,6 +510,22 @@ def test_what_comes_to_stand_there_while_we_stage_is_not_touched_either(
     with pytest.raises(Braked, match="adopt it first"):
         publisher.publish(files, publisher.take(SITE))
     assert node(disk, b"current").kind is (Kind.FOLDER if what == "folder" else Kind.FILE)
+
+
+def test_a_folder_that_comes_just_before_the_switch_stays(disk: Disk, publisher: Publisher) -> None:
+    """A rename cannot put a link over a folder; what is left to do is to say what happened."""
+    files = MemoryFiles(disk)
+
+    def come(number: int) -> None:
+        if isinstance(files.done[-1], Rename) and files.done[-1].new == b"current":
+            disk.tick = None
+            MemoryFiles(disk).in_order([MakeFolder(b"current")])
+
+    disk.tick = come
+    with pytest.raises(Braked, match="adopt it first"):
+        publisher.publish(files, publisher.take(SITE))
+    assert node(disk, b"current").kind is Kind.FOLDER
+    assert litter(disk) == []
 
 
 # What is dropped
