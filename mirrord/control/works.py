@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 from threading import Event as Flag
+from typing import TextIO
 
 from mirrord.config import Settings
 from mirrord.control.crew import make_crew
@@ -67,8 +68,11 @@ class Works:
     @contextlib.contextmanager
     def locked(self, what: str, note: str = "") -> Iterator[None]:
         """Hold a lock among this machine's processes; raises Locked with what the holder noted."""
-        path = self.directory / LOCKS / f"{what}.lock"
-        with path.open("a+", encoding="utf-8") as file:
+        with contextlib.ExitStack() as stack:
+            try:
+                file = stack.enter_context((self.directory / LOCKS / f"{what}.lock").open("a+", encoding="utf-8"))
+            except OSError as e:
+                raise Refused(f"{what}: locking {self.directory / LOCKS}: {e.strerror or e}; mend the folder") from e
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as e:
@@ -78,13 +82,11 @@ class Works:
                     f"{what}: another mirrord of this machine (process {pid or 'unknown'}) is at it; wait for it",
                     holder=holders_note,
                 ) from e
-            file.truncate(0)
-            file.write(f"{os.getpid()} {note}")
-            file.flush()
+            _note(file, f"{os.getpid()} {note}")
             try:
                 yield
             finally:
-                file.truncate(0)
+                _note(file, "")
 
     def close(self) -> None:
         """Let go of everything that can be let go of at once."""
@@ -92,6 +94,14 @@ class Works:
         for crew in (self.probing, self.uploading, self.naming, self.asking):
             crew.shutdown(wait=False, cancel_futures=True)
         self.journal.close()
+
+
+def _note(file: TextIO, text: str) -> None:
+    """Write who holds a lock; the lock holds without it, also where the disk is full."""
+    with contextlib.suppress(OSError):
+        file.truncate(0)
+        file.write(text)
+        file.flush()
 
 
 def become_owner(directory: Path) -> None:

@@ -122,7 +122,7 @@ class Publisher:
     @property
     def state(self) -> Path:
         """Return the state folder."""
-        return self.folder / "state"
+        return Path(self.settings.get("state", self.folder / "state"))
 
     @property
     def signer(self) -> str:

@@ -1,0 +1,186 @@
+"""Trouble on the controller's own machine during an outage, and mistakes in its configuration."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Lab
+from tests.lab.processes import send
+from tests.lab.publisher import Publisher, publisher
+from tests.lab.sshd import make_key, public_line
+from tests.lab.waiting import steadily, until
+
+FAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+
+
+@pytest.fixture
+def site(lab: Lab) -> Iterator[Publisher]:
+    """A publisher of a small site on two hosts."""
+    with publisher(lab, ("milan", "lyon")) as made:
+        yield made
+
+
+def watch(site: Publisher) -> Publisher:
+    """Publish, and have a daemon watch until it could help."""
+    assert site.verb("sync")["exit"] == 0
+    site.daemon.start()
+    until(lambda: site.service()["protected"]["ok"], 20, "protection")
+    return site
+
+
+def test_a_full_disk_under_the_journal_keeps_nobody_from_being_moved(site: Publisher, lab: Lab) -> None:
+    """The disk fills up when everything goes wrong at once; the zone's own record is enough for a move."""
+    disk = lab.small_disk(8_192)
+    site.settings["state"] = str(disk.folder / "state")
+    site.configure()
+    watch(site)
+    disk.fill()
+
+    site.hosts["milan"].kill()
+    until(lambda: site.served_at("lyon"), 30, "readers to be moved")
+    disk.free()
+    until(lambda: site.service()["target"] == "lyon" and site.service()["zone"]["state"] == "ours", 20, "the record")
+
+
+def test_a_wall_clock_set_a_day_forward_stops_automatic_moves_and_set_back_stops_no_job(
+    site: Publisher, tmp_path: Path
+) -> None:
+    """
+    With a wrong clock certificates look expired everywhere: nobody is condemned for that, and it is said by how much
+    we are off. After the clock is set back, the schedule must not wait a day to catch up with itself.
+    """
+    offset = tmp_path / "offset"
+    offset.write_text("+0\n")
+    site.environment |= {
+        "LD_PRELOAD": str(FAKETIME[0]),
+        "FAKETIME_TIMESTAMP_FILE": str(offset),
+        "FAKETIME_NO_CACHE": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
+    watch(site)
+    offset.write_text("+1d\n")
+    warned = until(lambda: [text for text in site.verb("status")["warnings"] if "clock" in text], 20, "the clock")
+    assert "24" in warned[0] or "day" in warned[0], warned
+    assert not site.service()["protected"]["ok"]
+
+    offset.write_text("+0\n")
+    until(lambda: site.service()["protected"]["ok"], 20, "protection, with the clock set back")
+    site.hosts["milan"].kill()
+    until(lambda: site.served_at("lyon"), 20, "readers to be moved by a schedule that goes on")
+
+
+def test_a_daemon_that_slept_judges_anew_before_it_acts(site: Publisher) -> None:
+    """A laptop wakes up an hour later: what it knew is old, and its network may not be back yet."""
+    watch(site)
+    send(signal.SIGSTOP, [site.daemon.pid])
+    site.hosts["milan"].kill()
+    site.hosts["milan"].start()
+
+    send(signal.SIGCONT, [site.daemon.pid])
+    until(lambda: site.service()["protected"]["ok"], 20, "protection")
+    steadily(lambda: site.served_at("milan"), 1, "readers to stay")
+
+
+def test_a_primary_that_we_do_not_publish_to_is_watched_by_its_markers(site: Publisher) -> None:
+    """A CMS in the primary datacentre: it is well when it says so, copies take over, and nothing goes back unasked."""
+    milan = site.hosts["milan"]
+    site.verb("sync")
+    text = site.config.read_text()
+    begin = text.index("[mirror.sftp]")
+    end = text.index("[[mirror]]", begin)
+    site.config.write_text(text[:begin] + text[end:])
+    (milan.root / "current").unlink()
+    (milan.root / "current").mkdir()
+    (milan.root / "current" / "index.html").write_text("a CMS, other bytes at each look")
+    site.daemon.start()
+    until(lambda: site.mirror("milan")["class"] == "unverified", 20, "milan to be seen well")
+    until(lambda: site.service()["protected"]["ok"], 20, "protection")
+
+    milan.kill()
+    until(lambda: site.served_at("lyon"), 20, "readers to be moved")
+    milan.start()
+    until(lambda: site.mirror("milan")["verdict"] == "up", 20, "milan to be well again")
+    steadily(lambda: site.served_at("lyon"), 2, "readers to stay")
+
+
+def other_host_key(site: Publisher) -> str:
+    """Pin another key than lyon has."""
+    make_key(site.folder / "other")
+    return site.config.read_text().replace(site.hosts["lyon"].sshd.host_key_line, public_line(site.folder / "other"))
+
+
+def other_login_key(site: Publisher) -> str:
+    """Log in to lyon with a key that it does not know."""
+    make_key(site.folder / "other")
+    return site.config.read_text().replace(str(site.hosts["lyon"].sshd.client_key_path), str(site.folder / "other"))
+
+
+def no_login_key(site: Publisher) -> str:
+    """Name a key file that is not there."""
+    return site.config.read_text().replace(str(site.hosts["lyon"].sshd.client_key_path), "/nowhere/key")
+
+
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        pytest.param(other_host_key, "its key is not the pinned one", id="wrong host key"),
+        pytest.param(other_login_key, "lyon", id="wrong login key"),
+        pytest.param(no_login_key, "/nowhere/key", id="no key file"),
+    ],
+)
+def test_a_mistake_about_one_mirror_is_one_sentence_and_the_others_are_published(
+    site: Publisher, mistake: Callable[[Publisher], str], said: str
+) -> None:
+    """Partly done is exit 3; the row says what is wrong with whom and what to do."""
+    site.config.write_text(mistake(site))
+
+    done = site.verb("sync")
+    rows = {row["name"]: row for row in done["mirrors"]}
+    assert (done["exit"], rows["milan"]["result"], rows["lyon"]["result"]) == (3, "published", "failed")
+    assert said in rows["lyon"]["error"]
+    assert "Traceback" not in done["stderr"]
+    assert "\n" not in rows["lyon"]["error"]
+
+
+def test_a_wrong_certificate_takes_a_mirror_out_in_one_sentence(site: Publisher, lab: Lab) -> None:
+    """A standby's certificate rots unseen unless somebody looks with the site's own name."""
+    site.verb("sync")
+    lyon = site.hosts["lyon"].nginx
+    lyon.certificate = lab.ca.issue(["other.example.org"])
+    lyon.reload()
+
+    done = site.verb("check", "lyon")
+    assert done["exit"] == 1
+    assert "www.example.org" in done["mirrors"][0]["cause"]
+
+
+def test_a_wrong_tsig_secret_is_one_sentence_and_changes_nothing(site: Publisher) -> None:
+    """The name server refuses, the zone stays, exit 5."""
+    site.verb("sync")
+    (site.folder / "tsig").write_text("bm90IHRoZSByaWdodCBzZWNyZXQgYXQgYWxsISEhISE=\n")
+
+    done = site.run("switch", "web", "lyon", "--yes")
+    assert done.returncode == 5
+    assert "the secret of the key mirrord is another one there; compare the secrets" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert site.served_at("milan")
+
+
+def test_two_syncs_at_once_are_one_publish(site: Publisher) -> None:
+    """A maintainer's impatience must not be a conflict: the second joins the first, or says who is at it."""
+    site.write("big.bin", b"x" * 30_000_000)
+    ends: list[dict[str, object]] = []
+    crew = [threading.Thread(target=lambda: ends.append(site.verb("sync"))) for _ in range(2)]
+    for one in crew:
+        one.start()
+    for one in crew:
+        one.join()
+
+    assert {end["exit"] for end in ends} <= {0, 10}
+    assert 0 in {end["exit"] for end in ends}
+    assert {host.serves for host in site.hosts.values()} == {site.verb("snapshots")["snapshots"][0]["id"]}
