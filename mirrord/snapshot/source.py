@@ -25,6 +25,7 @@ Key = tuple[int, int, int, int, int]
 
 _GONE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ESTALE))
 """It was there a moment ago: the next walk tells what became of it."""
+_SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,18 +173,25 @@ class _Walk:
 
     def _check_length(self, path: bytes, name: bytes) -> None:
         if len(path) > LONGEST_PATH or len(name) > LONGEST_NAME:
-            text = f"is {len(path)} bytes long ({len(name)} in its last name); at most {LONGEST_PATH} ({LONGEST_NAME})"
-            raise self._brake("path", path, f"{text} fit on every server: shorten it or exclude it")
+            raise self._too_long(path)
 
-    def _own(self) -> Braked:
-        text = "is written by mirrord on every mirror and cannot come from the source; remove it there, or exclude it"
-        return self._brake("own-folder", OWN_FOLDER, text)
+    def _too_long(self, path: bytes) -> Braked:
+        longest = max(map(len, path.split(b"/")))
+        shown = path if len(path) <= _SHOWN else path[:_SHOWN] + b"..."
+        return self._brake(
+            "path",
+            shown,
+            f"is {len(path)} bytes long, its longest name {longest}; servers can hold {LONGEST_PATH} and"
+            f" {LONGEST_NAME}: shorten or exclude it",
+        )
 
     def _leave_out(self, path: bytes, what: str) -> None:
         self._warnings.append(f"source {self._source.path}: {quote(path)} is {what} and is left out")
 
     def _untellable(self, path: bytes, error: OSError) -> None:
         """Pass over what has vanished; refuse what is there and cannot be looked at."""
+        if error.errno == errno.ENAMETOOLONG:
+            raise self._too_long(path) from error
         if error.errno not in _GONE:
             raise self._unreadable(path, error) from error
 
