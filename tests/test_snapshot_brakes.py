@@ -96,7 +96,7 @@ def test_many_removed_files_want_an_explicit_yes(ground: Ground) -> None:
     for number in range(11):
         (ground.site / f"page-{number}.html").unlink()
 
-    with pytest.raises(Braked, match="11 of 31 files.*--allow-deletions") as caught:
+    with pytest.raises(Braked, match=r"11 of 31 files.*--allow-deletions") as caught:
         ground.take()
     assert caught.value.brake == "deletions"
     assert ground.take(allow_deletions=True).snapshot.files == 20

@@ -185,6 +185,10 @@ class _Walk:
             f" {LONGEST_NAME}: shorten or exclude it",
         )
 
+    def _own(self) -> Braked:
+        text = "is written by mirrord on every mirror and cannot come from the source; remove it there, or exclude it"
+        return self._brake("own-folder", OWN_FOLDER, text)
+
     def _leave_out(self, path: bytes, what: str) -> None:
         self._warnings.append(f"source {self._source.path}: {quote(path)} is {what} and is left out")
 
