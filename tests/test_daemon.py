@@ -40,8 +40,8 @@ def test_the_death_of_the_primary_moves_readers_and_is_written_down(site: Publis
 
     site.hosts["milan"].kill()
     until(lambda: site.served_at("lyon"), 20, "readers to be moved")
-    service = until(lambda: _with(site.service(), target="lyon"), 10, "status to say so")
-    assert service["readers_follow_by"] is not None
+    until(lambda: _with(site.service(), target="lyon"), 10, "status to say so")
+    assert site.service()["readers_follow_by"] is not None
     told = [event["what"] for event in site.verb("history")["events"]]
     assert any("milan (web): up -> down" in what for what in told)
     assert any("moved from milan to lyon" in what for what in told)
@@ -266,9 +266,9 @@ def test_a_human_who_moved_the_name_meanwhile_is_left_in_peace(site: Publisher) 
     assert (adopted["exit"], site.served_at("lyon")) == (0, True)
 
 
-def _with(found: dict[str, object], **wanted: object) -> dict[str, object] | None:
-    """Return what was found if it says what is wanted."""
-    return found if all(found.get(name) == value for name, value in wanted.items()) else None
+def _with(found: dict[str, object], **wanted: object) -> bool:
+    """Tell whether what was found says what is wanted."""
+    return all(found.get(name) == value for name, value in wanted.items())
 
 
 def _command(site: Publisher) -> list[str]:

@@ -34,8 +34,8 @@ from mirrord.demo.plug import Plugged, free_port, stop_all
 from mirrord.demo.sftpd import SftpHost, new_key
 from mirrord.demo.webd import WebHost
 from mirrord.errors import Refused, Unavailable
-from mirrord.trust.copy import verify_copy
-from mirrord.trust.keys import PublicKey, Signers
+from mirrord.trust.copy import Asked, verify_copy
+from mirrord.trust.keys import Signers
 
 ZONE, NAME = "example.org", "www.example.org"
 PLACES = {"milan": "127.0.0.2", "lyon": "127.0.0.3", "oslo": "127.0.0.4"}
@@ -123,7 +123,7 @@ class Stage:
             answer = connection.getresponse()
             body = answer.read()
         except (OSError, http.client.HTTPException) as e:
-            raise Unavailable(f"the demo's reader: {self.url}{path} at {address}: {e or type(e).__name__}") from e
+            raise Unavailable(f"the demo's reader: {self.url}{path} at {address}: {str(e) or type(e).__name__}") from e
         finally:
             connection.close()
         if answer.status != http.client.OK:
@@ -227,8 +227,9 @@ def _story(stage: Stage, teller: Teller) -> dict[str, Any]:
     teller.until("the way home", lambda: stage.serving() == "milan")
     teller.tell("The operator says `mirrord switch web milan`: readers are home again")
 
-    copy = verify_copy(lyon.account / "current", Signers.of(PublicKey.from_line(stage.public_key)), NAME)
-    teller.tell(f"Anyone can check a copy with the public key alone: lyon's is {copy.kind.value}, {copy.files} files")
+    asked = Asked(Signers.of([stage.public_key]), NAME, time.time())
+    copy = verify_copy(lyon.account / "current", asked)
+    teller.tell(f"Anyone can check a copy with the public key alone: lyon's is {copy.kind.value}, {copy.checked} files")
     return {"moved_after": round(moved, 2), "detection": detection, "verified": copy.kind.value}
 
 
