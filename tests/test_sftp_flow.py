@@ -40,9 +40,10 @@ from mirrord.hosts.sftp.flow import LARGEST_TREE, Flow
 from mirrord.hosts.sftp.wire import Attrs, Code, Malformed, OpenFlags, Reply, Request, Status
 
 ALL = frozenset({HARD_LINK, POSIX_RENAME, STATVFS})
-TERMS = Terms(extensions=ALL, handles=1000)
+TERMS = Terms(extensions=ALL, handles=1000, ordered=True)
 GOOD = Status(Code.OK)
 BAD = Status(Code.FAILURE, b"Failure")
+DENIED = Status(Code.PERMISSION_DENIED, b"Permission denied")
 
 
 @dataclass
@@ -128,6 +129,9 @@ class Peer:
                 self.folders[path] = (attrs.mode or 0) & 0o700  # umask 077
                 return GOOD
             case wire.SetStat(path, attrs):
+                path = path.removesuffix(b"/.")
+                if path not in self.folders:
+                    return Status(Code.NO_SUCH_FILE)
                 self.folders[path] = attrs.mode or 0
                 return GOOD
             case wire.Rename(old, new) | wire.PosixRename(old, new):
@@ -468,34 +472,31 @@ def test_small_operations_in_order_are_one_flight_where_the_server_keeps_order()
     line = Line(Peer(files={b"a": File()}))
 
     ops: list[Op] = [Rename(b"a", b"b"), Remove(b"nothing"), Stat(b"b"), Rename(b"b", b"c"), Stat(b"b")]
-    outcomes = line.flow.in_order(ops, 0.0, ordered=True)
+    outcomes = line.flow.in_order(ops, 0.0)
 
     line.round_trip()
     assert [o and o.trouble for o in outcomes] == [None, Trouble.MISSING, None, None, Trouble.MISSING]
     assert not line.flow.busy
 
 
-def test_folders_in_order_are_one_flight_and_have_their_modes_before_anything_else() -> None:
-    """A folder's mode may need a second request, which must not come after what follows in order."""
+def test_folders_in_order_are_one_flight_and_have_their_modes_before_what_follows() -> None:
+    """A folder is made with its mode in spite of the umask, then given its final one, then moved: all in 50 ms."""
     peer = Peer()
     line = Line(peer)
 
-    outcomes = line.flow.in_order([MakeFolder(b"d"), MakeFolder(b"d/e"), SetMode(b"d", 0o711)], 0.0, ordered=True)
+    outcomes = line.flow.in_order([MakeFolder(b"d"), MakeFolder(b"d/e", 0o750), SetMode(b"d", 0o711), Stat(b"d")], 0.0)
 
     line.round_trip()
-    assert set(peer.folders) == {b".", b"d", b"d/e"}
-    while line.flow.busy:
-        line.round_trip()
-    assert [outcome and outcome.trouble for outcome in outcomes] == [None, None, None]
-    assert peer.folders == {b".": 0o755, b"d": 0o711, b"d/e": 0o755}
-    assert line.rounds == 3
+    assert not line.flow.busy
+    assert [outcome and outcome.trouble for outcome in outcomes] == [None] * 4
+    assert peer.folders == {b".": 0o755, b"d": 0o711, b"d/e": 0o750}
 
 
 def test_operations_in_order_wait_for_each_other_where_the_server_promises_nothing() -> None:
     """Other servers keep the order of one file's requests only."""
-    line = Line(Peer(files={b"a": File()}))
+    line = Line(Peer(files={b"a": File()}), terms=Terms(extensions=ALL))
 
-    outcomes = line.flow.in_order([Rename(b"a", b"b"), Rename(b"b", b"c"), Stat(b"c")], 0.0, ordered=False)
+    outcomes = line.flow.in_order([Rename(b"a", b"b"), Rename(b"b", b"c"), Stat(b"c")], 0.0)
 
     for done in (1, 2, 3):
         line.round_trip()
@@ -508,7 +509,7 @@ def test_a_new_file_can_be_renamed_in_the_flight_that_finishes_it() -> None:
     peer = Peer()
     line = Line(peer)
 
-    outcomes = line.flow.in_order([put(b"t", b"card"), Rename(b"t", b"card.json", over=True)], 0.0, ordered=True)
+    outcomes = line.flow.in_order([put(b"t", b"card"), Rename(b"t", b"card.json", over=True)], 0.0)
     while line.flow.busy:
         line.round_trip()
 
@@ -521,32 +522,43 @@ def test_a_thousand_folders_in_order_do_not_exhaust_the_stack() -> None:
     """Who comes next is begun from a line, not from within who came before."""
     line = Line(Peer())
 
-    outcomes = line.flow.in_order([MakeFolder(b"%d" % n) for n in range(3000)], 0.0, ordered=True)
+    outcomes = line.flow.in_order([MakeFolder(b"%d" % n) for n in range(3000)], 0.0)
     while line.flow.busy:
         line.round_trip()
 
     assert all(outcome and outcome.good for outcome in outcomes)
 
 
-def test_a_folder_gets_its_mode_in_spite_of_the_umask() -> None:
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_folder_gets_its_mode_in_spite_of_the_umask(*, ordered: bool) -> None:
     """With umask 077 the web server could not enter."""
     peer = Peer()
-    line = Line(peer)
+    line = Line(peer, terms=Terms(ordered=ordered))
 
     assert line.one(MakeFolder(b"site", 0o755)).good
     assert line.one(MakeFolder(b"private", 0o700)).good
     assert peer.folders == {b".": 0o755, b"site": 0o755, b"private": 0o700}
-    assert len(peer.of_kind(wire.SetStat)) == 1
 
 
-def test_a_folder_that_is_there_is_good_and_a_file_in_its_place_is_not() -> None:
-    """Making folders is repeated whenever an interrupted publish goes on."""
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_folder_that_is_there_is_good_and_a_file_in_its_place_is_not(*, ordered: bool) -> None:
+    """Making folders is repeated whenever an interrupted publish goes on; a file there keeps its mode."""
     peer = Peer(files={b"file": File()}, folders={b".": 0o755, b"old": 0o700})
-    line = Line(peer)
+    line = Line(peer, terms=Terms(ordered=ordered))
 
     assert line.one(MakeFolder(b"old", 0o755)).good
     assert peer.folders[b"old"] == 0o755
     assert line.one(MakeFolder(b"file")).trouble is Trouble.FAILED
+    assert peer.files[b"file"].mode & 0o777 == 0o600
+
+
+def test_a_folder_that_is_not_ours_is_good_if_its_mode_is() -> None:
+    """A hoster's own folder, which we may write into: only what has to be changed must be ours to change."""
+    peer = Peer(folders={b".": 0o755, b"www": 0o2755}, refuse=lambda r: DENIED if isinstance(r, wire.SetStat) else None)
+    line = Line(peer)
+
+    assert line.one(MakeFolder(b"www", 0o755)).good
+    assert line.one(MakeFolder(b"www", 0o700)).trouble is Trouble.DENIED
 
 
 def test_the_root_is_made_with_the_folders_above_it() -> None:
@@ -671,7 +683,7 @@ def test_a_folder_that_cannot_be_listed_is_named() -> None:
     line = Line(
         Peer(
             folders={b".": 0, b"a": 0, b"a/b": 0},
-            refuse=lambda r: Status(3, b"Permission denied") if r == wire.OpenDir(b"a/b") else None,
+            refuse=lambda r: DENIED if r == wire.OpenDir(b"a/b") else None,
         )
     )
 

@@ -23,6 +23,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
+from mirrord.demo.sftpd import SftpHost, new_key
 from mirrord.errors import BadConfig, Cancelled, MirrordError, Refused, Unavailable
 from mirrord.hosts.account import Account
 from mirrord.hosts.files import (
@@ -317,6 +318,40 @@ def test_fewer_channels_are_used_where_fewer_are_granted(lab: Lab) -> None:
 
     assert all(outcome.good for outcome in outcomes)
     assert len(files._channels) == 1
+
+
+class HangsUp(SftpHost):
+    """A host that closes the connection when SFTP is started a second time on it."""
+
+    def begin(self, channel: paramiko.Channel) -> None:
+        """Start SFTP, or hang up."""
+        if channel.chanid:
+            channel.get_transport().close()
+        else:
+            super().begin(channel)
+
+
+@pytest.mark.parametrize("make", [SftpHost, HangsUp])
+def test_a_server_of_another_make_is_worked_with(tmp_path: Path, make: type[SftpHost]) -> None:
+    """It promises less order, and may not like several channels; everything else is the same."""
+    private, public = new_key()
+    with make(tmp_path, public_key=public) as host:
+        account = Account("lyon", "127.0.0.1", host.port, host.user, lambda: private, host.host_key, root="site")
+        files = SftpFiles.open(account)
+        made = files.in_order(
+            [MakeFolder(b""), MakeFolder(b"d", 0o750), put(b"d/f", b"x" * 100_000), Rename(b"d", b"e")]
+        )
+        sent = list(files.carry_out(put(b"%d" % n, b"y") for n in range(200)))
+        walk, read, beat = do(files, Walk(b""), Read(b"e/f", 100_000), Rewrite(b"1", b"z"))
+        channels = len(files._channels)
+        files.close()
+
+    assert all(outcome.good for outcome in (*made, *sent, beat))
+    assert set(walk.value) == {b"e", b"e/f", *(b"%d" % n for n in range(200))}
+    assert walk.value[b"e"].mode == 0o750
+    assert read.value == b"x" * 100_000
+    assert not files.traits.ordered
+    assert channels == (1 if make is HangsUp else 4)
 
 
 def test_new_keys_in_the_middle_of_the_work_go_unnoticed(lab: Lab) -> None:

@@ -1,7 +1,8 @@
 """Which requests carry out one operation, and what do the replies mean?
 
-Pure. Each operation of `mirrord.hosts.files` is a conversation: a generator that yields what it asks and is resumed
-with the replies, until it returns the outcome. When the requests go out, and beside which others, is `flow`'s affair.
+Pure, but for the content that a Put opens and reads. Each operation of `mirrord.hosts.files` is a conversation: a
+generator that yields what it asks and is resumed with the replies, until it returns the outcome. When the requests go
+out, and beside which others, is `flow`'s affair.
 
 A conversation yields
 
@@ -64,6 +65,8 @@ class Terms:
     handles: int = 256
     """Files and folders open at once."""
     extensions: frozenset[bytes] = frozenset()
+    ordered: bool = False
+    """The server does one request after the other, as they came."""
     root: bytes = b""
     """What paths are relative to: absolute, or relative to the login folder, which empty stands for."""
 
@@ -189,21 +192,28 @@ def _writes(handle: bytes, data: bytes, terms: Terms) -> Iterator[wire.Write]:
 
 
 def _make_folder(op: files.MakeFolder, terms: Terms) -> Talk:
-    """Make a folder, for the root those above it too, and set its mode where the server's umask took from it."""
+    """Make a folder, for the root those above it too, and set its mode whatever the server's umask takes from it."""
     path = terms.at(op.path)
     above = [path[:end] for end in range(1, len(path)) if path[end : end + 1] == b"/"] if not op.path else []
     makes = [wire.MakeDir(folder, Attrs(mode=0o755)) for folder in above]
-    *_, made, found = yield Last((*makes, wire.MakeDir(path, Attrs(mode=op.mode)), wire.LStat(path)))
-    if _is_good(made) and not isinstance(found, wire.Attributes):  # a server that keeps no order
-        (found,) = yield (wire.LStat(path),)
+    make, look = wire.MakeDir(path, Attrs(mode=op.mode)), wire.LStat(path)
+    # The dot: if a file stands there, its mode is left alone.
+    mend = wire.SetStat(path + b"/.", Attrs(mode=op.mode))
+    if terms.ordered:
+        *_, made, mended, found = yield Last((*makes, make, mend, look))
+    else:
+        for above_it in makes:
+            yield (above_it,)
+        (made,) = yield (make,)
+        (mended,) = yield (mend,)
+        (found,) = yield (look,)
     if not isinstance(found, wire.Attributes) or found.attrs.mode is None:
-        return failed(op, made if not _is_good(made) else found)
+        return failed(op, found if _is_good(made) else made)
     if _kind(found.attrs.mode) is not Kind.FOLDER:
         return failed(op, made)
-    # Only these nine bits: a group that the folder above hands down is the hoster's affair.
-    if (found.attrs.mode ^ op.mode) & 0o777:
-        return _all_good(op, (yield (wire.SetStat(path, Attrs(mode=op.mode)),)))
-    return Outcome(op)
+    # These nine bits count: a group that the folder above hands down is the hoster's affair, and a mode that is right
+    # need not be ours to set.
+    return failed(op, mended) if (found.attrs.mode ^ op.mode) & 0o777 else Outcome(op)
 
 
 def _simple(op: Op, request: Request) -> Talk:

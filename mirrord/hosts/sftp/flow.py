@@ -362,32 +362,24 @@ class _Tree:
 class _Queue:
     """Operations that are done one after the other, and how far they are."""
 
-    __slots__ = ("_asking", "_folders", "_next", "_ops", "_ordered", "_unfinished", "lane", "outcomes")
+    __slots__ = ("_asking", "_next", "_ops", "_unfinished", "lane", "outcomes")
 
-    def __init__(self, ops: Sequence[Op], lane: Lane, *, ordered: bool) -> None:
+    def __init__(self, ops: Sequence[Op], lane: Lane) -> None:
         self.lane = lane
         self.outcomes: list[Outcome | None] = [None] * len(ops)
         self._ops = ops
-        self._ordered = ordered
         self._next = 0
         self._asking = False  # the last one begun may still ask something
         self._unfinished = 0
-        self._folders = 0  # unfinished ones that make a folder
 
     def take(self) -> int | None:
-        """Return the place of the next operation, if it may be begun now.
-
-        A folder may still get its mode when it is made; the next folders need not wait for that, all else must.
-        """
-        if self._next == len(self._ops) or (self._asking if self._ordered else self._unfinished):
-            return None
-        folder = isinstance(self._ops[self._next], files.MakeFolder)
-        if self._folders and not folder:
+        """Return the place of the next operation, if it may be begun now."""
+        ordered = self.lane.terms.ordered
+        if self._next == len(self._ops) or (self._asking if ordered else self._unfinished):
             return None
         self._next += 1
         self._asking = True
         self._unfinished += 1
-        self._folders += folder
         return self._next - 1
 
     def op(self, place: int) -> Op:
@@ -402,7 +394,6 @@ class _Queue:
         """An operation has ended."""
         self.outcomes[place] = outcome
         self._unfinished -= 1
-        self._folders -= isinstance(self._ops[place], files.MakeFolder)
         if place == self._next - 1:
             self._asking = False
 
@@ -444,12 +435,12 @@ class Flow:
         self._begin(op, min(self.lanes, key=_load), now, self.outcomes.append, urgent=True)
         self._advance(now)
 
-    def in_order(self, ops: Sequence[Op], now: float, *, ordered: bool) -> list[Outcome | None]:
+    def in_order(self, ops: Sequence[Op], now: float) -> list[Outcome | None]:
         """Begin operations one after the other, on one lane; returns a list that fills with their outcomes.
 
-        Where the server is `ordered` one is begun as soon as the one before has asked the last it has to ask.
+        Where the server keeps order one is begun as soon as the one before has asked the last it has to ask.
         """
-        queue = _Queue(ops, min(self.lanes, key=_load), ordered=ordered)
+        queue = _Queue(ops, min(self.lanes, key=_load))
         self._queues.append(queue)
         self._advance(now)
         return queue.outcomes

@@ -398,6 +398,7 @@ class SftpFiles:
                     block=min(block, in_flight),
                     handles=handles,
                     extensions=extensions,
+                    ordered=ordered,
                     root=os.fsencode(self._account.root),
                 )
             )
@@ -446,7 +447,7 @@ class SftpFiles:
         """Do one after the other, in one flight where the server keeps order; later ones are tried in any case."""
         self._begin()
         try:
-            outcomes = self._flow.in_order(ops, time.monotonic(), ordered=self.traits.ordered)
+            outcomes = self._flow.in_order(ops, time.monotonic())
             while self._flow.busy:
                 self._exchange(float("inf"))
         except BaseException:
