@@ -51,7 +51,7 @@ QUICK = Patience(commit=2.0, follow=5.0)
 
 def endpoint(server: NameServer | Road | Endpoint) -> Endpoint:
     """Return a server as mirrord's settings have it."""
-    return Endpoint("127.0.0.1", server.port)
+    return server if isinstance(server, Endpoint) else Endpoint("127.0.0.1", server.port)
 
 
 def settings(

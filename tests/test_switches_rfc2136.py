@@ -540,6 +540,30 @@ def test_the_zones_own_name_servers_must_follow_where_none_are_configured(primar
     assert follows["gone.example.net"].following is Following.UNREACHABLE
 
 
+def test_name_servers_elsewhere_are_resolved_and_hide_no_other(lab: Lab) -> None:
+    """Outside of the zone and below a cut this server is no authority; what cannot be resolved stays empty."""
+    names = ["@ NS a.sub", "@ NS ns.example.net.", "sub NS elsewhere.example.net."]
+    cut = lab.bind(text=zone_text("example.org", names))
+    resolved = {"ns.example.net.": {"192.0.2.54", "192.0.2.53"}}
+    switch = Rfc2136(settings(cut, key=cut.key, authoritative=[]), resolve=lambda host: resolved.get(host, set()))
+
+    assert switch.name_servers() == {
+        "ns1.example.org": ("127.0.0.1",),
+        "a.sub.example.org": (),
+        "ns.example.net": ("192.0.2.53", "192.0.2.54"),
+    }
+
+
+def test_roads_may_be_ipv6(lab: Lab, journal: Journal) -> None:
+    """The primary is reached by IPv6 alone."""
+    six = lab.bind(text=TEXT, address="::1")
+    road = Endpoint("::1", six.port)
+    result = desk(journal, road, key=six.key).move("lyon")
+
+    assert result.kind.value == "done"
+    assert set(result.followers) == {f"[::1]:{six.port}"}
+
+
 def test_name_servers_are_not_looked_for_where_it_is_configured_who_must_follow(primary: NameServer) -> None:
     """There is nothing to remember then."""
     assert open_switch(settings(primary, key=primary.key)).name_servers() == {}

@@ -45,7 +45,6 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rdtypes.ANY.TSIG
 import dns.resolver
-import dns.rrset
 import dns.tsig
 import dns.update
 
@@ -172,12 +171,17 @@ class Rfc2136:
         *,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        resolve: Callable[[str], Collection[str]] | None = None,
     ) -> None:
-        """Check the settings; opens no connection. `clock` (Unix seconds) dates signatures. Raises BadConfig."""
+        """Check the settings; opens no connection. Raises BadConfig.
+
+        `clock` (Unix seconds) dates signatures; `resolve` finds a host's addresses, by the machine's resolver if None.
+        """
         faults = []
         self._settings = settings
         self._clock = clock
         self._monotonic = monotonic
+        self._resolve = resolve or resolve_host
         self._unreachable: dict[Endpoint, float] = {}
         self._names: dict[str, dns.name.Name] = {}
         try:
@@ -317,25 +321,27 @@ class Rfc2136:
             asked = queries.get(answer.id)
             if asked is None or answer.id in answers or not asked.is_response(answer):
                 raise BadAnswer("it answered what was not asked")
-            _check_authority(answer, self._zone)
             answers[answer.id] = answer
+        for answer in answers.values():
+            _check_authority(answer, self._zone)
         return [answers[number] for number in queries]
 
     def _name_servers_at(self, endpoint: Endpoint) -> NameServers:
         with door(str(endpoint)), self._connect(endpoint) as link:
             (answer,) = self._ask(link, [_Question(self._zone, dns.rdatatype.NS)])
             hosts = [rdata.target for rdata in _records(answer)]
-            inside = [host for host in hosts if host.is_subdomain(self._zone)]
-            kinds = (dns.rdatatype.A, dns.rdatatype.AAAA)
-            own = self._ask(link, [_Question(host, kind) for host in inside for kind in kinds]) if inside else []
-        found: dict[str, set[str]] = {host.to_text(omit_final_dot=True): set() for host in hosts}
-        for answer in own:
-            host = answer.question[0].name.to_text(omit_final_dot=True)
-            found[host] |= {rdata.address for rdata in _records(answer)}
-        for host in hosts:
-            if host not in inside:
-                found[host.to_text(omit_final_dot=True)] |= _resolve(host)
-        return {host: tuple(sorted(addresses)) for host, addresses in found.items()}
+            found = {host: self._addresses(link, host) or self._resolve(host.to_text()) for host in hosts}
+        return {host.to_text(omit_final_dot=True): tuple(sorted(addresses)) for host, addresses in found.items()}
+
+    def _addresses(self, link: Link, host: dns.name.Name) -> set[str]:
+        """Return a host's addresses as the zone itself has them; empty where it lies elsewhere."""
+        if not host.is_subdomain(self._zone):
+            return set()
+        try:
+            answers = self._ask(link, [_Question(host, kind) for kind in (dns.rdatatype.A, dns.rdatatype.AAAA)])
+        except BadAnswer:  # delegated to a zone below ours
+            return set()
+        return {record.address for answer in answers for record in _records(answer)}
 
     # -- changing
 
@@ -495,16 +501,20 @@ def _txt_wire(record: tuple[str, ...]) -> bytes:
 
 
 def sign(update: dns.update.UpdateMessage, key: dns.tsig.Key, now: int) -> tuple[bytes, bytes]:
-    """Return the message signed at `now` (Unix seconds), and the MAC that the answer's signature covers."""
+    """Return the message signed at `now` (Unix seconds), and the MAC that the answer's signature covers.
+
+    The TSIG record is put at the end of the message by hand (RFC 8945, 4.2): dnspython would date it by its own clock.
+    """
     empty = dns.rdtypes.ANY.TSIG.TSIG(  # type: ignore[no-untyped-call] # dnspython leaves its rdata untyped
         dns.rdataclass.ANY, dns.rdatatype.TSIG, key.algorithm, 0, FUDGE, b"", update.id, 0, b""
     )
-    signed, _ = dns.tsig.sign(  # type: ignore[no-untyped-call] # the same
-        update.to_wire(), key, empty, now
-    )
-    with_tsig = dns.message.from_wire(update.to_wire())
-    with_tsig.tsig = dns.rrset.from_rdata(key.name, 0, signed)
-    return with_tsig.to_wire(), signed.mac
+    plain = update.to_wire()
+    tsig, _ = dns.tsig.sign(plain, key, empty, now)  # type: ignore[no-untyped-call] # the same
+    rdata = tsig.to_wire()
+    head = struct.pack("!HHIH", dns.rdatatype.TSIG, dns.rdataclass.ANY, 0, len(rdata))
+    additional = int.from_bytes(plain[10:12], "big") + 1
+    record = (key.name.to_wire() or b"") + head + rdata
+    return plain[:10] + additional.to_bytes(2, "big") + plain[12:] + record, tsig.mac
 
 
 def _signed(answer: bytes, key: dns.tsig.Key, mac: bytes) -> str:
@@ -515,7 +525,7 @@ def _signed(answer: bytes, key: dns.tsig.Key, mac: bytes) -> str:
         return "is dated by a clock that differs too much from ours"
     except dns.exception.DNSException:
         return "has no signature that holds"
-    return "" if message.had_tsig else "is not signed"
+    return "" if message.had_tsig else "has no signature"
 
 
 # -- what answers say
@@ -575,7 +585,7 @@ def _found(
     return Found(rrsets, aliases[0] if aliases else None, max(_ttl(a), _ttl(aaaa)))
 
 
-def _resolve(host: dns.name.Name) -> set[str]:
+def resolve_host(host: str) -> set[str]:
     """Ask the machine's resolver for a host's addresses; empty where it has no answer."""
     found: set[str] = set()
     with contextlib.suppress(dns.exception.DNSException, OSError):
