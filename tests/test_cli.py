@@ -286,9 +286,19 @@ def test_what_nobody_foresaw_is_a_sentence_too(mirrord: Type, desk: ScriptedDesk
         ([row("a"), row("b", "refused", 5, "brake")], 5),
         ([row("a", "refused", 5, "brake"), row("b", "failed", 10, "locked")], 10),
         ([row("a", "failed", 10, "locked"), row("b", "failed", 130, "stopped")], 130),
+        ([row("a"), row("b", "failed", 78, "the SFTP key of b is not there"), row("c", "failed", 130, "stopped")], 78),
         ([], 0),
     ],
-    ids=["all", "some", "none", "a brake", "a lock before a brake", "an interrupt before a lock", "nobody"],
+    ids=[
+        "all",
+        "some",
+        "none",
+        "a brake",
+        "a lock before a brake",
+        "an interrupt before a lock",
+        "a key that is not there",
+        "nobody",
+    ],
 )
 def test_syncing_ends_with_the_code_that_matters_most(
     mirrord: Type, desk: ScriptedDesk, rows: list[dict[str, Any]], code: int
@@ -393,7 +403,7 @@ def checked(*verdicts: str) -> dict[str, Any]:
     ]
     return {
         "mirrors": mirrors,
-        "references": [{"address": "9.9.9.9:53", "family": 4, "reachable": False}],
+        "references": [{"address": "9.9.9.9:53", "family": 4, "reachable": False}] * 2,
         "warnings": [],
     }
 
@@ -419,7 +429,7 @@ def test_checking_shows_every_address_and_every_wrong_file(mirrord: Type, desk: 
 
     out = mirrord("check").out
 
-    assert "references that do not answer: 9.9.9.9:53" in out
+    assert "references that do not answer: 9.9.9.9:53\n" in out
     assert "m0: down: has other bytes" in out
     assert "  www.example.org at 192.0.2.10: serves 20261121T210000Z-0a1b2c3d, serial 12, 9 files right (0.2 s)" in out
     assert "    a.html: has other bytes" in out

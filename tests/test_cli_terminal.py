@@ -19,7 +19,10 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import Lab
 from tests.lab.desk import ScriptedDesk
+from tests.lab.publisher import publisher
+from tests.lab.waiting import until
 from tests.test_cli import HOLD, PROGRESS, moved, plan, row, serves, status, synced
 from tests.test_config import GOOD
 
@@ -227,6 +230,26 @@ def test_ctrl_c_ends_the_verb_and_says_what_the_daemon_does(environment: dict[st
     assert terminal.end(within=5) == 130
     assert "the daemon goes on with what it was asked for" in terminal.shown
     assert "Traceback" not in terminal.shown
+
+
+def test_ctrl_c_breaks_off_what_this_process_does_itself(lab: Lab) -> None:
+    """Without a daemon the work ends with the verb, at once, also in the middle of an upload to a peer that stalls."""
+    with publisher(lab, ("milan", "lyon")) as site:
+        lyon = site.hosts["lyon"]
+        proxy = lab.proxy("127.0.0.1", lyon.sshd.port)
+        lyon.publish_port = proxy.port
+        site.configure()
+        site.write("big.bin", os.urandom(30_000_000))
+        command = [*MIRRORD, "-c", str(site.config), "sync"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as verb:
+            until(lambda: proxy.passed("up") > 1_000_000, 30, "the upload to be under way")
+            proxy.stall()
+            began = time.monotonic()
+
+            verb.send_signal(signal.SIGINT)
+            _, told = verb.communicate(timeout=20)
+        assert (verb.returncode, time.monotonic() - began < 5) == (130, True)
+        assert told == "mirrord: sync: interrupted; the next try continues where this one stopped\n"
 
 
 def test_a_reader_that_went_away_ends_it_quietly(environment: dict[str, str], desk: ScriptedDesk) -> None:

@@ -1,7 +1,8 @@
 """With which exit code does a verb end?
 
-An error carries its own code. Where several mirrors were at work the worst that a person must know of wins: interrupted
-(130), locked (10), stopped by a brake (5); else it is counted how many are good: all 0, some 3, none 1.
+An error carries its own code. Where several mirrors were at work, what a person must know of wins: the configuration
+(78), the command line (2), interrupted (130), locked (10), a brake (5); else it is counted how many are good: all 0,
+some 3, none 1.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mirrord.errors import BadConfig, Locked
+
 OK, FAILED, USAGE, PARTLY, BRAKED, LATER, INTERRUPTED = 0, 1, 2, 3, 5, 75, 130
-_FIRST = (INTERRUPTED, 10, BRAKED)
+_FIRST = (BadConfig.exit_code, USAGE, INTERRUPTED, Locked.exit_code, BRAKED)
 _SWITCHED = {"done": OK, "partial": PARTLY, "unchanged": BRAKED, "unknown": LATER}
 
 

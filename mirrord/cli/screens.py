@@ -238,7 +238,7 @@ def check(talk: Talk, found: Found) -> None:
     """What one look at every mirror showed."""
     for warning in found["warnings"]:
         talk.line(f"warning: {warning}", "yellow")
-    silent = [reference["address"] for reference in found["references"] if not reference["reachable"]]
+    silent = list(dict.fromkeys(ref["address"] for ref in found["references"] if not ref["reachable"]))
     if silent:
         talk.line(f"references that do not answer: {listed(silent)}", "yellow")
     for mirror in found["mirrors"]:

@@ -99,7 +99,11 @@ def _expected(flag: Path | None, key: str | None, signers: Path | None) -> _Expe
             'whose copy should it be? Give the publisher\'s public key: --key "ssh-ed25519 AAAA..." or --key FILE'
         )
     settings = load(file)
-    return _Expected(settings.signers(), settings.identity, settings.site.name, _newest(settings))
+    try:
+        believed = settings.signers()
+    except BadConfig as e:
+        raise BadConfig([f"{e}; or give the publisher's public key: --key"]) from None
+    return _Expected(believed, settings.identity, settings.site.name, _newest(settings))
 
 
 def _newest(settings: Settings) -> int | None:
