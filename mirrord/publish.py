@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
 
 from mirrord.errors import Braked, Conflict, Full, Locked, MirrordError, PutOff, Refused, Unavailable, Unverified
 from mirrord.hosts import Content, Findings, Hold, Holder, Host, Known, Progress
@@ -198,8 +198,18 @@ class Task:
         return Published(self.mirror, result, self.target, self.signed.snapshot.serial)
 
 
-def publish(host: Host, task: Task, switched: Callable[[Published], None] = lambda _: None) -> Published:
-    """Try once. `switched` is told as soon as readers see the snapshot; what follows is cleaning up.
+@dataclass(slots=True)
+class Trail:
+    """How far the tries of one publish came, so that the last one can say what all of them did."""
+
+    switching: Published | None = None
+    """What is true once the switch that was begun is done: its answer may be lost."""
+    switched: bool = False
+    """Readers see the snapshot for sure; what follows is cleaning up."""
+
+
+def publish(host: Host, task: Task, trail: Trail | None = None) -> Published:
+    """Try once; `trail` notes how far it came.
 
     Raises Braked (a person must look), Conflict, Locked, Full, Damaged, Refused, Unavailable and Cancelled; whatever
     it was, repeating on a fresh host continues.
@@ -215,7 +225,7 @@ def publish(host: Host, task: Task, switched: Callable[[Published], None] = lamb
                 return _tend(hold, task, outlook)
             plan = outlook.plan(task.mirror, task.target, task.signed.manifest, task.suspects)
         try:
-            return _lead_over(hold, task, plan, switched)
+            return _lead_over(hold, task, plan, trail or Trail())
         except Conflict:
             task.outlook(host, host.survey())  # says so if it is a newer snapshot that came between
             raise
@@ -225,7 +235,7 @@ def _serves(survey: Survey, task: Task) -> bool:
     return survey.current == task.target and survey.whole
 
 
-def _lead_over(hold: Hold, task: Task, plan: Plan, switched: Callable[[Published], None]) -> Published:
+def _lead_over(hold: Hold, task: Task, plan: Plan, trail: Trail) -> Published:
     staged = hold.stage(plan, task.signed, task.content, task.seen)
     if hold.inspect(staged, task.signed):
         again = hold.stage(plan, task.signed, task.content, task.seen)
@@ -233,8 +243,6 @@ def _lead_over(hold: Hold, task: Task, plan: Plan, switched: Callable[[Published
                          bytes_sent=staged.bytes_sent + again.bytes_sent)  # fmt: skip
         if findings := hold.inspect(staged, task.signed):
             raise Refused(f"{task.doing}: {_name_wrong(findings)}; somebody or something there alters files, look")
-    keep = _newest(hold, task)
-    hold.serve(task.target, plan.instead_of, None if staged.stood else keep)
     published = replace(
         task.ended("published"),
         files_sent=staged.files_sent,
@@ -242,7 +250,9 @@ def _lead_over(hold: Hold, task: Task, plan: Plan, switched: Callable[[Published
         files_removed=len(plan.removed),
         bytes_sent=staged.bytes_sent,
     )
-    switched(published)
+    trail.switching = published
+    hold.serve(task.target, plan.instead_of, None if staged.stood else _newest(hold, task))
+    trail.switched = True
     if staged.stood:
         _post(hold, task)
     return _prune(hold, task, published)
@@ -341,12 +351,12 @@ def publish_with_retries(
                 frozenset(suspects), seen, stop)  # fmt: skip
     stopped = stop if stop is not None else threading.Event()
     started = time.monotonic()
-    served: list[Published] = []
+    trail = Trail()
 
     def once() -> Published:
         host = open_host()
         try:
-            return publish(host, task, served.append)
+            return publish(host, task, trail)
         finally:
             host.close()
 
@@ -356,7 +366,7 @@ def publish_with_retries(
     retrying = Retrying(
         retry=retry_if_exception(lambda e: _passes(e) and not stopped.is_set()),
         stop=stop_after_attempt(attempts),
-        wait=wait_exponential_jitter(initial=0.5, max=5.0, jitter=0.5),
+        wait=wait_exponential(multiplier=0.5, max=5.0) + wait_random(0.0, 0.5),
         sleep=rest,
         reraise=True,
     )
@@ -364,12 +374,12 @@ def publish_with_retries(
         published = retrying(once)
     except MirrordError as e:
         seconds = time.monotonic() - started
-        if not served:
+        if trail.switching is None or not trail.switched:
             return Published.failure(mirror, signed, e, seconds)
         # Readers see it; what is left to clean up, the next publish does.
-        return replace(served[0], seconds=seconds, warnings=(str(e),))
-    if served and published.result == "unchanged":
-        published = replace(served[0], warnings=published.warnings)
+        return replace(trail.switching, seconds=seconds, warnings=(str(e),))
+    if trail.switching is not None and published.result == "unchanged":
+        published = replace(trail.switching, warnings=published.warnings)
     return replace(published, seconds=time.monotonic() - started)
 
 
