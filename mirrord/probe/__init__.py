@@ -12,11 +12,13 @@ judged by `mirrord.health`.
     markers.py   does a mirror that is not ours show what it should?
     looking.py   one observation, from its parameters
     rounds.py    everything at once, on a crew of workers
+    fetching.py  a copy's files for `mirrord.trust`, as any reader may fetch them
 """
 
+from mirrord.probe.fetching import fetcher
 from mirrord.probe.listings import Listings
 from mirrord.probe.looking import Look, look
 from mirrord.probe.markers import Marker
 from mirrord.probe.rounds import look_around
 
-__all__ = ["Listings", "Look", "Marker", "look", "look_around"]
+__all__ = ["Listings", "Look", "Marker", "fetcher", "look", "look_around"]

@@ -19,10 +19,11 @@ from typing import Self
 from urllib.parse import quote, urljoin, urlsplit
 
 import requests
+import requests.adapters
 import urllib3.exceptions
 
 from mirrord import __version__
-from mirrord.health import Fault, FaultKind, Target
+from mirrord.health import Fault, FaultKind
 from mirrord.probe import faults
 from mirrord.probe.line import PORTS, Adapter, Line
 
@@ -42,6 +43,10 @@ class Failed(Exception):
         """Keep the fault."""
         super().__init__(fault.text)
         self.fault = fault
+
+
+class BrokenOff(Exception):
+    """A body ended before it was whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,35 +108,33 @@ class _Session(requests.Session):
 
 
 class Door:
-    """The way to one target for one look; one thread at a time. Close it.
+    """The way to one target over one line; one thread at a time. Close it.
 
-    `site` is the URL that readers type: its port stands in our URLs and Host headers too, whichever port is dialled.
-    Redirects are followed to `names`, and the target's own, only.
+    Redirects are followed to `names`, and the target's own, only. Where `proxies` are given (as `requests` has them),
+    they do the dialling.
     """
 
-    def __init__(self, target: Target, site: str, names: frozenset[str], ca_file: str | None, deadline: float) -> None:
-        """Make ready; nothing is sent yet. `deadline` is by `time.monotonic()`."""
+    def __init__(self, line: Line, names: frozenset[str], proxies: dict[str, str] | None = None) -> None:
+        """Make ready; nothing is sent yet."""
         self.evidence: dict[str, str] = {}
         self.date_offset: float | None = None
         self.date_fault: Fault | None = None
         """Set where a certificate's dates, and nothing else about it, are wrong; the look goes on regardless."""
-        self._names = frozenset(name.lower().rstrip(".") for name in names | {target.name})
-        self._target = target
-        self._scheme = "https" if target.https else "http"
-        parts = urlsplit(site)
-        self._site_port = (parts.port if parts.scheme == self._scheme else None) or PORTS[self._scheme]
-        self._line = Line(target, self._site_port, ca_file, deadline)
-        self._root = f"{self._scheme}://{_authority(self._scheme, target.name, self._site_port)}/"
+        self.line = line
+        self._names = frozenset(name.lower().rstrip(".") for name in names | {line.target.name})
+        self._root = f"{line.scheme}://{_authority(line.scheme, line.target.name, line.site_port)}/"
         self._kept = False
         """Whether a connection may be left from an earlier request."""
         self._session = _Session()
-        self._session.trust_env = False  # no proxy, no .netrc
+        self._session.trust_env = False  # no proxy but those given, no .netrc
         self._session.headers.clear()
         self._session.headers.update(
             {"User-Agent": _AGENT, "Accept": "*/*", "Accept-Encoding": "identity", "Cache-Control": "no-cache"}
         )
         self._session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
-        self._adapter = Adapter(self._line)
+        self._session.proxies = proxies or {}
+        self._session.verify = line.authorities
+        self._adapter = requests.adapters.HTTPAdapter() if proxies else Adapter(line)
         self._session.mount("http://", self._adapter)
         self._session.mount("https://", self._adapter)
 
@@ -150,23 +153,29 @@ class Door:
     @property
     def certificate_days(self) -> float | None:
         """Days until the first certificate seen ends, by our clock; None where there was none."""
-        return None if self._line.expiry is None else (self._line.expiry - time.time()) / 86400
+        return None if self.line.expiry is None else (self.line.expiry - time.time()) / 86400
 
     def get(self, path: bytes, limit: int) -> Page:
         """GET a file of the site by its path (raw bytes, relative); else as `ask`."""
         return self.ask("/" + quote(path, safe="/"), limit)
 
     def ask(self, where: str, limit: int) -> Page:
-        """GET a path with its query, as it stands in a browser's line of address, following redirects.
+        """GET a path with its query, as it stands in a browser's line of address; at most `limit` bytes of it.
 
-        At most `limit` bytes of the body are read. Raises Failed, at the latest at the deadline.
+        Raises Failed, at the latest at the deadline.
         """
+        with self.open(where) as response:
+            return self._read(response, limit)
+
+    def open(self, where: str) -> requests.Response:
+        """GET as `ask` does, and leave the body to be read. Raises Failed."""
         url = self._root + _as_on_the_wire(where).removeprefix("/")
         for _ in range(MOST_REDIRECTS + 1):
-            with self._send(url) as response:
-                location = response.headers.get("Location")
-                if response.status_code not in _REDIRECTS or location is None:
-                    return self._read(response, limit)
+            response = self._send(url)
+            location = response.headers.get("Location")
+            if response.status_code not in _REDIRECTS or location is None:
+                return response
+            with response:
                 self._read(response, _PIECE)
             url = self._follow(url, location)
         text = f"redirects more than {MOST_REDIRECTS} times, at last to {faults.show(url)}"
@@ -180,22 +189,19 @@ class Door:
         """
         while True:
             try:
-                self._line.left()
-                self._adapter.get_connection(url)
+                self.line.context()
             except OSError as e:
-                late = isinstance(e, TimeoutError)
-                what = faults.late(self._line) if late else faults.unreadable_authorities(e, self._line)
-                raise Failed(what) from e
+                raise Failed(faults.unreadable_authorities(e, self.line)) from e
             try:
-                response = self._session.get(url, stream=True, allow_redirects=False, timeout=self._line.left())
+                response = self._session.get(url, stream=True, allow_redirects=False, timeout=self.line.left())
             except _ERRORS as e:
-                if self._line.check_dates and (dates := faults.only_the_dates(e, self._line)):
+                if self.line.check_dates and (dates := faults.only_the_dates(e, self.line)):
                     self.date_fault = dates
-                    self._line.check_dates = False
+                    self.line.check_dates = False
                 elif self._kept and faults.closed(e):
                     self._kept = False
                 else:
-                    raise Failed(faults.fault(e, self._line)) from e
+                    raise Failed(faults.fault(e, self.line)) from e
                 self._adapter.close()
             else:
                 self._kept = True
@@ -206,17 +212,24 @@ class Door:
         body = bytearray()
         broken = None
         try:
-            # Not stream(): it reads the lines between chunks without a bound.
-            while len(body) <= limit and (piece := response.raw.read(min(_PIECE, limit + 1 - len(body)))):
+            while len(body) <= limit and (piece := self.piece(response, limit + 1 - len(body))):
                 body += piece
-        except _ERRORS as e:
-            if faults.too_late(e):
-                raise Failed(faults.late(self._line)) from e
+        except BrokenOff:
             broken = "breaks off before its end"
         longer = len(body) > limit
         if longer or broken:
             response.close()  # what is left on the line is no part of the next answer
         return Page(response.status_code, response.headers, bytes(body[:limit]), longer, broken)
+
+    def piece(self, response: requests.Response, most: int) -> bytes:
+        """Read a piece of a body, empty at its end. Raises BrokenOff, and Failed at the deadline."""
+        try:
+            # Not stream(): it reads the lines between chunks without a bound.
+            return bytes(response.raw.read(min(_PIECE, most)))
+        except _ERRORS as e:
+            if faults.too_late(e):
+                raise Failed(faults.late(self.line)) from e
+            raise BrokenOff from e
 
     def _follow(self, url: str, location: str) -> str:
         """Return the URL to ask next. Raises Failed where readers would be led away."""
@@ -231,8 +244,8 @@ class Door:
         if url.startswith("https:") and parts.scheme != "https":
             raise away  # whoever came by TLS is led out of it
         port = port or PORTS[parts.scheme]
-        if (parts.scheme, port) == (self._scheme, self._target.port):
-            port = self._site_port  # a server that names the port it listens on (nginx: port_in_redirect)
+        if (parts.scheme, port) == (self.line.scheme, self.line.target.port):
+            port = self.line.site_port  # a server that names the port it listens on (nginx: port_in_redirect)
         query = f"?{parts.query}" if parts.query else ""
         return f"{parts.scheme}://{_authority(parts.scheme, host, port)}{_as_on_the_wire((parts.path or '/') + query)}"
 

@@ -35,21 +35,23 @@ logging.getLogger("urllib3").setLevel(logging.ERROR)
 class Line:
     """What the connections of one look share: where to, until when, whom to trust, and what was learned on the way.
 
-    Readers' requests go to `site_port`; they are dialled to the target's port, wherever that is.
+    Readers' requests go to the port that stands in `site`, the URL that they type; they are dialled to the target's
+    port, wherever that is.
     """
 
-    def __init__(self, target: Target, site_port: int, ca_file: str | None, deadline: float) -> None:
+    def __init__(self, target: Target, site: str, ca_file: str | None, deadline: float) -> None:
         """Begin at nothing; `deadline` is by `time.monotonic()`."""
         self.target = target
         self.deadline = deadline
+        self.scheme = "https" if target.https else "http"
+        parts = urlsplit(site)
+        self.site_port = (parts.port if parts.scheme == self.scheme else None) or PORTS[self.scheme]
         self.stage = "connecting"
         self.check_dates = True
         """Whether certificates' dates count."""
         self.expiry: float | None = None
         """When the first of the certificates seen here ends, in Unix seconds."""
         self.authorities = ca_file or _authorities_of_this_machine()
-        self._scheme = "https" if target.https else "http"
-        self._site_port = site_port
 
     def left(self) -> float:
         """Return the seconds that are left. Raises TimeoutError where none are."""
@@ -59,21 +61,31 @@ class Line:
         return left
 
     def dial(self, scheme: str, port: int) -> socket.socket:
-        """Connect to the target's address, for a URL with this scheme and port. Raises OSError."""
+        """Connect for a URL with this scheme and port. Raises OSError."""
         self.stage = "connecting"
-        sock = _Socket(socket.AF_INET if self.target.family == 4 else socket.AF_INET6, socket.SOCK_STREAM)
-        sock.line = self
-        if (scheme, port) == (self._scheme, self._site_port):
+        if (scheme, port) == (self.scheme, self.site_port):
             port = self.target.port
+        sock = self.connect(port)
+        self.stage = "tls" if scheme == "https" else "answering"
+        return sock
+
+    def connect(self, port: int) -> socket.socket:
+        """Connect to the target's address, whatever its name is. Raises OSError."""
+        family = socket.AF_INET if self.target.family == 4 else socket.AF_INET6
+        return self.connect_to(family, (self.target.address, port))
+
+    def connect_to(self, family: int, address: tuple[Any, ...]) -> socket.socket:
+        """Connect to one address, before the deadline. Raises OSError."""
+        sock = _Socket(family, socket.SOCK_STREAM)
+        sock.line = self
         try:
             sock.settimeout(self.left())
-            sock.connect((self.target.address, port))
+            sock.connect(address)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.settimeout(self.left())  # `ssl` takes this as the limit of a whole handshake
         except BaseException:
             sock.close()
             raise
-        self.stage = "tls" if scheme == "https" else "answering"
         return sock
 
     def secured(self, sock: Any) -> None:

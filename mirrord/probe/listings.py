@@ -12,14 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mirrord.errors import MirrordError
-from mirrord.manifest import Manifest, SnapshotId
+from mirrord.manifest import Manifest, SnapshotId, is_plain
 
 LARGEST_SAMPLE = 1_000_000
 """Bytes; larger files are not sampled."""
 INDEX = b"index.html"
-
-# Files that web servers run rather than serve.
-_RUN = (b".php", b".phtml", b".phar", b".cgi", b".fcgi", b".shtml", b".asp", b".aspx", b".jsp")
 
 Known = Callable[[SnapshotId], Manifest | None]
 """Looks a manifest up where we keep our own snapshots."""
@@ -93,8 +90,3 @@ class Listings:
             listing = Listing.of(manifest)
             self.keep(snapshot, listing)
         return listing
-
-
-def is_plain(path: bytes) -> bool:
-    """Tell whether every web server serves this path's bytes as they are: no dot-file, nothing that is run."""
-    return not (path.startswith(b".") or b"/." in path or path.lower().endswith(_RUN))

@@ -10,6 +10,7 @@ from mirrord.health import Fault, Observation, Target
 from mirrord.manifest import SnapshotId
 from mirrord.probe.content import Findings, examine
 from mirrord.probe.door import Door, Failed
+from mirrord.probe.line import Line
 from mirrord.probe.listings import Known, Listings
 from mirrord.probe.markers import Marker, search
 from mirrord.trust.keys import Signers
@@ -52,7 +53,8 @@ def look(asked: Look, dice: random.Random) -> Observation:
     started, wall = time.monotonic(), time.time()
     fault: Fault | None = None
     found = Findings()
-    with Door(asked.target, asked.url, asked.names, asked.ca_file, started + asked.timeout) as door:
+    line = Line(asked.target, asked.url, asked.ca_file, started + asked.timeout)
+    with Door(line, asked.names) as door:
         try:
             if asked.target.markers:
                 search(door, asked.markers)
