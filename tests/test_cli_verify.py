@@ -17,6 +17,8 @@ from mirrord.plan import Guard
 from mirrord.snapshot.source import Source
 from mirrord.snapshot.store import Store
 from mirrord.trust.keys import SigningKey, load_signing_key
+from tests.conftest import Lab
+from tests.lab.ports import free_port
 from tests.test_cli import Type, configured, desk, mirrord, open_desk
 from tests.test_config import KEY
 
@@ -108,6 +110,39 @@ def test_the_configurations_own_key_is_taken_where_none_is_named(mirrord: Type, 
 
     assert (typed.code, typed.json["verdict"], typed.json["snapshot"]["serial"]) == (0, "intact", 1)
     assert (typed.json["schema"], typed.json["where"]) == (1, str(copy))
+
+
+@pytest.fixture
+def served(lab: Lab, copy: Path) -> tuple[Path, str]:
+    """The copy behind a web server with TLS: its folder, and its URL."""
+    root = lab.folder("copy") / "root"
+    shutil.copytree(copy, root)
+    nginx = lab.nginx(root, certificate=lab.ca.issue(["localhost"]))
+    return root, f"https://localhost:{nginx.port}/"
+
+
+def test_a_copy_on_the_web_is_verified_like_a_folder(
+    mirrord: Type, served: tuple[Path, str], lab: Lab, key: SigningKey, stranger: None
+) -> None:
+    """Anyone, anywhere, with the public key."""
+    root, url = served
+    typed = ("verify", url, "--key", str(key.public), "--ca-file", str(lab.ca.file))
+
+    whole = mirrord(*typed)
+    (root / "a/page.html").write_text("altered")
+    altered = mirrord(*typed)
+
+    assert (whole.code, altered.code) == (0, 4)
+    assert whole.out.startswith("intact: every file is as it was signed")
+    assert "  altered: a/page.html has other bytes\n" in altered.out
+
+
+def test_a_copy_that_answers_nobody_is_unverifiable(mirrord: Type, key: SigningKey, stranger: None) -> None:
+    """It is a verdict, with its reason: nobody can tell."""
+    typed = mirrord("verify", f"http://127.0.0.1:{free_port()}/", "--key", str(key.public))
+
+    assert typed.code == 4
+    assert typed.out.startswith("unverifiable: ")
 
 
 def test_an_altered_copy_is_exit_code_4_and_names_the_files(

@@ -38,6 +38,7 @@ class _Expected:
     identity: str | None = None
     site: str | None = None
     newest: int | None = None
+    ca_file: Path | None = None
 
 
 def verify(
@@ -60,7 +61,7 @@ def verify(
         newest=expected.newest,
     )
     with talk.working():
-        verdict = _judge(talk, where, asked, ca_file)
+        verdict = _judge(talk, where, asked, ca_file or expected.ca_file)
     if talk.as_json:
         talk.result({"where": where, **verdict.as_json()})
     else:
@@ -103,7 +104,8 @@ def _expected(flag: Path | None, key: str | None, signers: Path | None) -> _Expe
         believed = settings.signers()
     except BadConfig as e:
         raise BadConfig([f"{e}; or give the publisher's public key: --key"]) from None
-    return _Expected(believed, settings.identity, settings.site.name, _newest(settings))
+    own = [mirror.http.ca_file for mirror in settings.mirrors if mirror.http.ca_file is not None]
+    return _Expected(believed, settings.identity, settings.site.name, _newest(settings), next(iter(own), None))
 
 
 def _newest(settings: Settings) -> int | None:
