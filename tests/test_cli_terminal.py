@@ -320,3 +320,37 @@ def test_a_daemon_that_hangs_is_named(environment: dict[str, str], tmp_path: Pat
 def test_the_program_is_the_module(environment: dict[str, str]) -> None:
     """`python -m mirrord` does what `mirrord` does."""
     assert in_pipes(environment, "--version").stdout.startswith("mirrord ")
+
+
+@pytest.mark.parametrize(
+    ("stream", "told"),
+    [
+        ("8:123", "<4>lyon: up -> down\n<4>\\x1b[2J\n<6>well\n"),
+        (None, "WARNING lyon: up -> down\n\\x1b[2J\n"),
+    ],
+    ids=["journal", "elsewhere"],
+)
+def test_log_lines_are_for_the_journal_or_for_people(
+    environment: dict[str, str], stream: str | None, told: str
+) -> None:
+    """The system's journal has its own clock and takes the priority from the line (sd-daemon(3)); others need the time."""
+    script = (
+        "import logging\n"
+        "from mirrord.cli.logs import to_standard_error\n"
+        "to_standard_error(logging.INFO)\n"
+        "logging.warning('lyon: up -> down\\n\\x1b[2J')\n"
+        "logging.info('well')\n"
+        "logging.debug('not told')\n"
+    )
+
+    found = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**environment, **({} if stream is None else {"JOURNAL_STREAM": stream})},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+
+    assert told in found.stderr
+    assert "not told" not in found.stderr
