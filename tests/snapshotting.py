@@ -41,7 +41,7 @@ class Ground:
     folder: Path
     source: Source
     store: Store
-    key: SigningKey = field(default_factory=new_signing_key)
+    key: SigningKey
     guard: Guard = field(default_factory=Guard)
     now: float = NOW
     reads: int = 0
@@ -50,9 +50,13 @@ class Ground:
     @classmethod
     def at(cls, folder: Path) -> Ground:
         """Make one below a folder."""
-        path = folder / "source"
-        path.mkdir()
-        return cls(folder, Source(path), Store(folder / "store", "example"))
+        (folder / "source").mkdir()
+        return cls.on(folder, new_signing_key())
+
+    @classmethod
+    def on(cls, folder: Path, key: SigningKey) -> Ground:
+        """Stand on one that was made earlier."""
+        return cls(folder, Source(folder / "source"), Store(folder / "store", "example"), key)
 
     @property
     def site(self) -> Path:
@@ -111,11 +115,24 @@ class Ground:
 
     def content(self, taken: Taken) -> dict[bytes, bytes]:
         """Return what a snapshot holds: path -> bytes, as the store has them."""
+        return self.content_of(taken.snapshot.id)
+
+    def content_of(self, snapshot: SnapshotId) -> dict[bytes, bytes]:
+        """Return the same by its id."""
         found: dict[bytes, bytes] = {}
-        for path, entry in self.manifest(taken).entries.items():
+        for path, entry in self.store.load(snapshot).manifest.entries.items():
             with self.store.content().open(entry.digest) as file:
                 found[path] = file.read()
         return found
+
+    def needed(self) -> set[str]:
+        """Return the digests in hex of all contents that some snapshot has."""
+        manifests = [self.store.load(card.id).manifest for card in self.store.snapshots()]
+        return {entry.digest.hex() for manifest in manifests for entry in manifest.entries.values()}
+
+    def kept(self) -> set[str]:
+        """Return the digests in hex of all contents that are kept."""
+        return {name for name, _ in self.store.content().names()}
 
     def objects(self) -> list[Path]:
         """Return the files of all contents."""
