@@ -333,7 +333,7 @@ def test_the_program_is_the_module(environment: dict[str, str]) -> None:
 def test_log_lines_are_for_the_journal_or_for_people(
     environment: dict[str, str], stream: str | None, told: str
 ) -> None:
-    """The system's journal has its own clock and takes the priority from the line (sd-daemon(3)); others need the time."""
+    """The system's journal has its own clock and takes a line's priority (sd-daemon(3)); others need the time."""
     script = (
         "import logging\n"
         "from mirrord.cli.logs import to_standard_error\n"
