@@ -6,7 +6,7 @@ shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -94,8 +94,3 @@ def agree(talk: Talk, question: str, *, yes: bool) -> None:
     """Go on only if the person says so. Raises MirrordError where they say no, BadUsage where nobody can be asked."""
     if not yes and not talk.ask(question):
         raise MirrordError("you said no; nothing was changed")
-
-
-def plain(found: Mapping[str, Any], key: str) -> Callable[[Talk, Found], None]:
-    """Return a screen that is the one sentence in `found[key]`."""
-    return lambda talk, _: talk.line(str(found[key]))
