@@ -429,14 +429,15 @@ def test_our_own_manifest_counts_only_for_the_card_that_names_it(account: Accoun
     assert seen.right == PAGES.keys()
 
 
-def test_files_that_servers_hide_or_run_are_not_sampled(tmp_path: Path, lab: Lab) -> None:
+@pytest.mark.parametrize("from_store", [True, False])
+def test_files_that_servers_hide_or_run_are_not_sampled(tmp_path: Path, lab: Lab, from_store: bool) -> None:
     """A web server is right to refuse `.htaccess` and to run `x.php`: no page of a reader is at fault."""
     odd = {b".htaccess": b"Deny\n", b"a/.git/config": b"x\n", b"a/x.php": b"<?php\n", b"s.SHTML": b"x\n"}
     account = Account(tmp_path)
     account.publish({**PAGES, **odd})
     server = lab.web(files(account.current))
 
-    seen = account.seen(server.port, sample=100)
+    seen = account.seen(server.port, known=account.known.get if from_store else lambda _: None, sample=100)
     assert seen.right == PAGES.keys()
 
 
