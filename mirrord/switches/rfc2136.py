@@ -33,6 +33,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any, Self
 
 import dns.exception
@@ -68,8 +69,8 @@ FUDGE = 60
 """Seconds by which the clocks may differ."""
 CONNECT_WITHIN = 3.0
 """Seconds for a connection, where `timeout` is not shorter."""
-SHUN_FOR = 60.0
-"""Seconds for which a road that could not be reached is asked after the others."""
+SHUN_FOR = 20.0
+"""Seconds for which a road that was silent is asked after the others."""
 DNS_PORT = 53
 
 _NOT_HERE = frozenset({dns.rcode.NOTAUTH, dns.rcode.REFUSED, dns.rcode.NOTIMP})
@@ -161,8 +162,8 @@ class _Question:
 class Rfc2136:
     """The switch of one service whose zone takes DNS UPDATE; a `mirrord.switches.Switch`.
 
-    It holds no connection between calls. The one thing that it remembers is which roads could not be reached within
-    the last minute: they are asked after the others.
+    It holds no connection between calls. The one thing that it remembers is which roads were silent a moment ago:
+    they are asked after the others, so that the move after the look does not wait for them again.
     """
 
     def __init__(
@@ -182,7 +183,7 @@ class Rfc2136:
         self._clock = clock
         self._monotonic = monotonic
         self._resolve = resolve or resolve_host
-        self._unreachable: dict[Endpoint, float] = {}
+        self._silent: dict[Endpoint, float] = {}
         self._names: dict[str, dns.name.Name] = {}
         try:
             self._zone = dns.name.from_text(settings.zone)
@@ -214,8 +215,10 @@ class Rfc2136:
             try:
                 names, serial = self._read_at(road)
             except Unavailable as e:
+                self._avoid(road, e)
                 failed.append(str(e))
                 continue
+            self._silent.pop(road, None)
             return Zone(names, serial, str(road), road != self._settings.servers[0], tuple(failed))
         raise Unavailable(
             f"{self._settings.service}: reading {self._settings.zone}: no road answers: {'; '.join(failed)}"
@@ -264,22 +267,21 @@ class Rfc2136:
         return Follow(Following.OLD, serial, f"{endpoint}: does not have the new data yet (serial {serial})")
 
     def _roads(self, first: str) -> list[Endpoint]:
-        """Return the roads in order: the one asked for, those not lately unreachable, the others."""
+        """Return the roads in order: the one asked for, those not lately silent, the others."""
         now = self._monotonic()
 
         def shunned(road: Endpoint) -> bool:
-            return now - self._unreachable.get(road, -SHUN_FOR) < SHUN_FOR
+            return now - self._silent.get(road, -SHUN_FOR) < SHUN_FOR
 
         return sorted(self._settings.servers, key=lambda road: (str(road) != first, shunned(road)))
 
+    def _avoid(self, road: Endpoint, error: Unavailable) -> None:
+        """Remember a road that took no connection or gave no answer; one that answers wrongly costs no time."""
+        if isinstance(error.__cause__, OSError):
+            self._silent[road] = self._monotonic()
+
     def _connect(self, endpoint: Endpoint) -> Link:
-        try:
-            link = Link(endpoint, self._settings.timeout, self._monotonic)
-        except OSError:
-            self._unreachable[endpoint] = self._monotonic()
-            raise
-        self._unreachable.pop(endpoint, None)
-        return link
+        return Link(endpoint, self._settings.timeout, self._monotonic)
 
     def _read_at(self, endpoint: Endpoint) -> tuple[dict[str, Found], int]:
         """Read every name and the serial from one server, in one state of the zone. Raises Unavailable."""
@@ -322,8 +324,8 @@ class Rfc2136:
             if asked is None or answer.id in answers or not asked.is_response(answer):
                 raise BadAnswer("it answered what was not asked")
             answers[answer.id] = answer
-        for answer in answers.values():
-            _check_authority(answer, self._zone)
+        for number, answer in answers.items():
+            _check_authority(queries[number], answer, self._zone)
         return [answers[number] for number in queries]
 
     def _name_servers_at(self, endpoint: Endpoint) -> NameServers:
@@ -379,31 +381,30 @@ class Rfc2136:
 
     def _send_over(self, road: Endpoint, update: dns.update.UpdateMessage, key: dns.tsig.Key) -> tuple[Sent, bool]:
         """Send over one road; also tell whether the next may be tried: nothing can have been done here."""
-        try:
-            with door(str(road)), self._connect(road) as link:
-                self._soa(link)
-                return self._exchange(link, road, update, key)
-        except Unavailable as e:
-            return Sent(SentKind.UNSENT, str(e), str(road)), True
-
-    def _exchange(
-        self, link: Link, road: Endpoint, update: dns.update.UpdateMessage, key: dns.tsig.Key
-    ) -> tuple[Sent, bool]:
         now = self._clock()
         wire, mac = sign(update, key, int(now))
-        doing = f"{self._doing} at {road}"
-        try:
-            with door(doing):
-                answer = link.receive(link.send([wire]))
-                plain = dns.message.from_wire(answer, keyring=False)
-        except Unavailable as e:
-            return Sent(SentKind.UNKNOWN, f"{e}; whether it was applied is unknown", str(road)), False
+        with contextlib.ExitStack() as closing:
+            try:
+                with door(str(road)):
+                    link = closing.enter_context(self._connect(road))
+                    self._soa(link)
+            except Unavailable as e:
+                self._avoid(road, e)
+                return Sent(SentKind.UNSENT, str(e), str(road)), True
+            doing = f"{self._doing} at {road}"
+            try:
+                with door(doing):
+                    answer = link.receive(link.send([wire]))
+                    plain = dns.message.from_wire(answer, keyring=False)
+                    unsigned = _unsigned(answer, key, mac)
+            except Unavailable as e:
+                return Sent(SentKind.UNKNOWN, f"{e}; whether it was applied is unknown", str(road)), False
         if not update.is_response(plain):
             text = f"{doing}: the answer is to something else; whether it was applied is unknown"
             return Sent(SentKind.UNKNOWN, text, str(road)), False
         if plain.tsig is not None and plain.tsig[0].error:
             return self._tsig_error(plain.tsig[0], doing, road, now), False
-        return self._judge(plain.rcode(), _signed(answer, key, mac), doing, road)
+        return self._judge(plain.rcode(), unsigned, doing, road)
 
     def _judge(self, rcode: dns.rcode.Rcode, unsigned: str, doing: str, road: Endpoint) -> tuple[Sent, bool]:
         """Judge an answer by its code; `unsigned` says why it cannot be believed, empty where it can."""
@@ -517,7 +518,7 @@ def sign(update: dns.update.UpdateMessage, key: dns.tsig.Key, now: int) -> tuple
     return plain[:10] + additional.to_bytes(2, "big") + plain[12:] + record, tsig.mac
 
 
-def _signed(answer: bytes, key: dns.tsig.Key, mac: bytes) -> str:
+def _unsigned(answer: bytes, key: dns.tsig.Key, mac: bytes) -> str:
     """Say why an answer cannot be believed, as the end of a sentence; empty where its signature holds."""
     try:
         message = dns.message.from_wire(answer, keyring=key, request_mac=mac)
@@ -531,9 +532,9 @@ def _signed(answer: bytes, key: dns.tsig.Key, mac: bytes) -> str:
 # -- what answers say
 
 
-def _check_authority(answer: dns.message.Message, zone: dns.name.Name) -> None:
+def _check_authority(query: dns.message.Message, answer: dns.message.Message, zone: dns.name.Name) -> None:
     """Refuse what is not the zone's own word. Raises BadAnswer."""
-    asked = answer.question[0]
+    asked = query.question[0]  # an answer that is an error may leave it out
     what = f"{asked.name.to_text(omit_final_dot=True)} {dns.rdatatype.to_text(asked.rdtype)}"
     if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
         raise BadAnswer(f"asked for {what} it said {dns.rcode.to_text(answer.rcode())}")
@@ -578,8 +579,8 @@ def _found(
     """Put one name's five answers together."""
     aliases = [record.target.to_text() for answer in (alias, fence_alias) for record in _records(answer)]
     rrsets = Rrsets(
-        frozenset(record.address for record in _records(a)),
-        frozenset(record.address for record in _records(aaaa)),
+        frozenset(str(ip_address(record.address)) for record in _records(a)),
+        frozenset(str(ip_address(record.address)) for record in _records(aaaa)),
         frozenset(tuple(part.decode("latin-1") for part in record.strings) for record in _records(fence)),
     )
     return Found(rrsets, aliases[0] if aliases else None, max(_ttl(a), _ttl(aaaa)))
