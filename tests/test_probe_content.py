@@ -475,6 +475,16 @@ def test_a_card_without_end_is_bad(account: Account, lab: Lab) -> None:
     assert "has more than 65536 bytes" in seen.fault.text
 
 
+def test_a_manifest_without_end_is_bad(account: Account, lab: Lab) -> None:
+    """The signed card says how many files there are, and so how long their list can be."""
+    server = lab.web(instead(account, {"/.well-known/mirrord/SHA256SUMS": Answer(200, b"0" * 1_000_000)}))
+
+    seen = account.seen(server.port, known=lambda _: None)
+    assert seen.fault is not None
+    assert seen.fault.kind is FaultKind.CONTENT
+    assert "has more than 31600 bytes" in seen.fault.text
+
+
 def test_a_page_that_breaks_off_is_wrong(account: Account, lab: Lab) -> None:
     """A truncated file under a right Content-Length is what a full disk of a proxy cache looks like."""
     page = Answer(200, PAGES[b"it/notizie.html"], cut_after=5)

@@ -399,6 +399,13 @@ def test_an_unreadable_list_of_authorities_is_told_as_ours(
     assert "mend ca_file" in seen.fault.text
 
 
+def test_no_list_of_authorities_is_needed_without_tls(account: Account, lab: Lab) -> None:
+    """A site by plain HTTP may be looked at from a machine that trusts nobody."""
+    server = lab.web(files(account.current))
+
+    assert account.seen(server.port, https=False, ca_file="/nonexistent").fault is None
+
+
 def test_without_a_list_this_machines_own_decides(account: Account, lab: Lab) -> None:
     """A certificate of our test CA is a stranger's to everybody else."""
     server = lab.web(files(account.current), certificate=lab.ca.issue(NAME))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from mirrord.errors import Unverified
 from mirrord.health import Fault, FaultKind
-from mirrord.manifest import CARD_NAME, MANIFEST_NAME, OWN_FOLDER, SIGNATURE_SUFFIX, Snapshot
+from mirrord.manifest import CARD_NAME, LONGEST_PATH, MANIFEST_NAME, OWN_FOLDER, SIGNATURE_SUFFIX, Snapshot
 from mirrord.probe.door import Door, Failed, Page, refuse_unless_served, refused_us
 from mirrord.probe.listings import INDEX, LARGEST_SAMPLE, Listing
 from mirrord.trust import snapshots
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LARGEST_CARD = 65_536
 LARGEST_MANIFEST = 1 << 26
+_LONGEST_LINE = 2 * LONGEST_PATH + 100
 LARGEST_FILE = 16_000_000
 """Bytes; of files whose size we do not know, and that have to be asked for whatever it is."""
 
@@ -161,7 +162,8 @@ def _listing(door: Door, look: Look, snapshot: Snapshot) -> Listing:
     """
     listing = look.listings.own(snapshot.id, look.known)
     if listing is None or listing.manifest_sha256 != snapshot.manifest_sha256:
-        text = _own_file(door, MANIFEST_NAME, LARGEST_MANIFEST)
+        limit = min(LARGEST_MANIFEST, snapshot.files * _LONGEST_LINE)
+        text = _own_file(door, MANIFEST_NAME, limit)
         signature = _own_file(door, MANIFEST_NAME + SIGNATURE_SUFFIX, LARGEST_CARD)
         digests = snapshots.check_manifest(text, signature, snapshot, look.signers, look.identity)
         listing = Listing.read(snapshot.manifest_sha256, digests)

@@ -189,7 +189,8 @@ class Door:
         """
         while True:
             try:
-                self.line.context()
+                if url.startswith("https:"):
+                    self.line.context()
             except OSError as e:
                 raise Failed(faults.unreadable_authorities(e, self.line)) from e
             try:
@@ -244,8 +245,6 @@ class Door:
         if url.startswith("https:") and parts.scheme != "https":
             raise away  # whoever came by TLS is led out of it
         port = port or PORTS[parts.scheme]
-        if (parts.scheme, port) == (self.line.scheme, self.line.target.port):
-            port = self.line.site_port  # a server that names the port it listens on (nginx: port_in_redirect)
         query = f"?{parts.query}" if parts.query else ""
         return f"{parts.scheme}://{_authority(parts.scheme, host, port)}{_as_on_the_wire((parts.path or '/') + query)}"
 
