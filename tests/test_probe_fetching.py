@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from mirrord.trust.copy import Asked, Fetch, Kind, verify_copy
 from mirrord.trust.keys import Signers
 from tests.conftest import Lab
 from tests.lab.ports import free_port
+from tests.lab.waiting import until
 from tests.lab.webserver import Answer, Request, files, redirect
 from tests.probing import KEY, NAME, PAGES, Account
 
@@ -68,16 +68,18 @@ def test_an_altered_copy_is_told(account: Account, lab: Lab) -> None:
     assert list(verdict.altered) == [b"it/notizie.html"]
 
 
-def test_connections_are_kept_from_file_to_file(lab: Lab, tmp_path: Path) -> None:
+def test_connections_are_kept_from_file_to_file(account: Account, lab: Lab) -> None:
     """Ten thousand files must not take ten thousand handshakes."""
-    account = Account(lab.folder("account"))
-    account.publish({b"%03d" % n: b"%d" % n for n in range(50)})
-    proxied = lab.nginx(account.current)
-    fetch = fetcher(proxied.url)
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - counted
+    server = lab.nginx(account.current, start=False)
+    firsts = server.folder / "firsts.log"
+    first = ('set $first "";', "if ($connection_requests = 1) { set $first 1; }")
+    server.lines = (*first, f"access_log {server.folder / 'access.log'};", f"access_log {firsts} combined if=$first;")
+    server.start()
+    fetch = fetcher(server.url)
 
-    assert [whole(fetch, b"%03d" % n) for n in range(50)] == [b"%d" % n for n in range(50)]
-    assert len(os.listdir("/proc/self/fd")) <= before + 1  # noqa: PTH208 - counted
+    assert [whole(fetch, b"style.css") for _ in range(20)] == [PAGES[b"style.css"]] * 20
+    until(lambda: len(server.requests()) == 20)
+    assert len(firsts.read_text().splitlines()) == 1
 
 
 def test_at_most_so_many_bytes_are_read(account: Account, lab: Lab) -> None:
