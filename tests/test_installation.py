@@ -86,6 +86,7 @@ systemctl stop mirrord
 test $(($(date +%s) - began)) -lt 5
 test "$(systemctl show -p Result --value mirrord)" = success
 mirrord status | grep 'no daemon'
+runuser -u mirror -- env HOME=/nowhere mirrord demo
 echo ALL WELL
 """
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from tests.lab.processes import root_prefix
 
-# systemd cleans /tmp and expects devices, cgroups and a root that is a mount point of its own: all of them are made here,
-# away from the real ones, before it becomes process 1 of its own namespace.
+# systemd cleans /tmp and expects devices, cgroups and a root that is a mount point of its own: all are made here, away
+# from the real ones, before it becomes process 1 of its own namespace.
 _BOOT = r"""
 set -eu
 out=$1
