@@ -373,6 +373,26 @@ def test_a_served_release_that_vanished_is_made_anew(disk: Disk, publisher: Publ
     assert whole(disk, second, publisher.content)
 
 
+def test_folders_of_others_with_names_like_ours_are_left_alone(disk: Disk, publisher: Publisher) -> None:
+    """Many accounts have a `staging` or `releases` of their own; only what is named like a snapshot is ours."""
+    theirs: list[Op] = [
+        MakeFolder(b"staging", 0o755),
+        MakeFolder(b"staging/shop"),
+        Create(b"staging/shop/index.php", b"<?php"),
+        MakeFolder(b"releases"),
+        MakeFolder(b"releases/20260101120000"),
+        Create(b"notes.txt", b"mine"),
+    ]
+    MemoryFiles(disk).in_order(theirs)
+    for site in (SITE, NEXT, SITE):
+        publisher.publish(MemoryFiles(disk), publisher.take(site), keep=1)
+
+    assert disk.read(b"staging/shop/index.php") == b"<?php"
+    assert node(disk, b"staging").mode == 0o755
+    assert disk.read(b"notes.txt") == b"mine"
+    assert b"20260101120000" in releases(disk)
+
+
 # What stops it
 
 

@@ -348,6 +348,19 @@ def test_bytes_that_readers_saw_to_be_wrong_are_replaced_though_they_list_well(
     assert whole(disk, signed, publisher.content)
 
 
+def test_without_a_name_everything_that_lists_well_is_read_back(disk: Disk, publisher: Publisher) -> None:
+    """Readers were served something wrong and no listing shows what: then the bytes themselves are compared."""
+    signed = publisher.take(SITE)
+    publisher.publish(MemoryFiles(disk), signed)
+    node = disk.find(b"current/page-07.html")
+    assert node is not None
+    node.data[:] = b"PAGE 7"
+    result = publisher.publish(MemoryFiles(disk), signed, mend=True)
+
+    assert (result.result, result.files_sent) == ("published", 1)
+    assert whole(disk, signed, publisher.content)
+
+
 # Stopping, locking, cleaning up
 
 

@@ -3,7 +3,7 @@
     releases/<id>/           whole trees; unchanged files are hard links of the release before
     current                  -> releases/<id>, replaced by posix-rename: what readers see
     staging/<id>.<nonce>/    trees in the making; the nonce is the hold's, so no late request of an earlier
-                             connection finds its way into the tree of a later one
+                             connection finds its way into the tree of a later one. Other names there are not ours
     .mirrord/lock.<n>        see `lock`
     .mirrord/current.<nonce> the next `current`, for a moment; `temp.<nonce>.*` are files to be posted or mended
     .mirrord/left.<id>       a link made when readers were led away from a release: its mtime tells, by the mirror's
@@ -207,7 +207,7 @@ class Layout:
             releases=tuple(
                 sorted(i for name, a in releases.items() if a.kind is Kind.FOLDER and (i := _id(name)) is not None)
             ),
-            staging=tuple(sorted(listed[STAGING] or {})),
+            staging=tuple(sorted(name for name in listed[STAGING] or {} if staged_id(name) is not None)),
             trash=tuple(sorted(listed[TRASH] or {})),
             free=answers[Space(b"")].value,
             temps=tuple(sorted(name for name in own if is_temp(name))),

@@ -8,6 +8,7 @@ replaced by a new file.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -24,6 +25,7 @@ from mirrord.hosts.files import (
     Op,
     Outcome,
     Put,
+    Read,
     ReadLink,
     Remove,
     Rename,
@@ -55,6 +57,8 @@ from mirrord.plan import Plan, Survey
 
 _BLOCK = 4096
 """Bytes that the smallest file takes on a disk."""
+_READABLE = 1 << 25
+"""Bytes of the largest file that is read back as a whole."""
 _SLACK = 1 << 20
 """Bytes; a disk with less than what is missing and this is called full."""
 
@@ -112,6 +116,12 @@ class Source:
             return Put(at, len(data), mtime, 0o644, lambda: BytesIO(data))
         entry = self.signed.manifest.entries[path]
         return Put(at, entry.size, entry.mtime, 0o644, self._opener(entry), entry.digest)
+
+    def is_right(self, path: bytes, data: bytes) -> bool:
+        """Tell whether these are the bytes of the file `path` of the release."""
+        if path in self.own:
+            return self.own[path][0] == data
+        return self.signed.manifest.entries[path].digest == hashlib.sha256(data).digest()
 
     def _opener(self, entry: Entry) -> Callable[[], BinaryIO]:
         return lambda: self.content.open(entry.digest)
@@ -387,6 +397,8 @@ class Mending:
         listed: Mapping[bytes, Attributes] = need(walked, self._doing).value
         wrong = self._wrong(tree, listed, suspects)
         if not wrong:
+            wrong = yield from self._read_back(top, tree)
+        if not wrong:
             return Mended(wrong, 0, 0)
         rewrite = [path for path in (*wrong.missing, *wrong.different) if path in tree.files]
         temps = {OWN + b"/temp." + self.nonce.encode() + b".%d" % n: path for n, path in enumerate(rewrite)}
@@ -409,6 +421,24 @@ class Mending:
         unreadable = {path for path in tree.files if path in listed and listed[path].mode & 0o444 != 0o444}
         doubtful = unreadable.union(suspects).intersection(tree.files).difference(wrong.missing)
         return Findings(wrong.missing, wrong.extra, tuple(sorted(doubtful.union(wrong.different))))
+
+    def _read_back(self, top: bytes, tree: Tree) -> Steps[Findings]:
+        """Read what lists well: readers saw something wrong, and bytes can be altered under the same size and mtime.
+
+        Files too large to be read are taken for wrong where nothing else is.
+        """
+        different: list[bytes] = []
+        start = len(top) + 1
+
+        def judge(outcome: Outcome) -> None:
+            path = outcome.op.path[start:] if isinstance(outcome.op, Read) else b""
+            if not outcome.good or not self.source.is_right(path, outcome.value):
+                different.append(path)
+
+        small = [path for path, (size, _) in tree.files.items() if size <= _READABLE]
+        yield Flight((Read(top + b"/" + path, tree.files[path][0]) for path in small), each=judge)
+        large = [path for path, (size, _) in tree.files.items() if size > _READABLE]
+        return Findings(different=tuple(sorted(different or large)))
 
     def _clear(self, top: bytes, tree: Tree, wrong: Findings, listed: Mapping[bytes, Attributes]) -> list[Op]:
         """Take away what no rename will replace, parents before what is in them; then make the folders."""
