@@ -234,7 +234,7 @@ def _story(stage: Stage, teller: Teller) -> dict[str, Any]:
 
 
 def _set_up(folder: Path) -> Stage:
-    """Start the hosts and the name server, and write the configuration; raises Refused where an address is not there."""
+    """Start the hosts and the name server, and write the configuration; raises Refused where an address is missing."""
     try:
         port = free_port(*PLACES.values())
     except OSError as e:
@@ -368,13 +368,9 @@ def _clean_end() -> Iterator[None]:
 
 
 def _write_article(stage: Stage) -> None:
-    page = stage.source / ARTICLE
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Our host is gone, our pages are not</title>'
-        "<h1>Our host is gone, our pages are not</h1><p>The datacentre lost its power. You are reading this from another.",
-        encoding="utf-8",
-    )
+    """Lay the article about the outage over the source, as a maintainer saves it."""
+    with as_file(files("mirrord.demo") / "outage") as outage:
+        shutil.copytree(outage, stage.source, dirs_exist_ok=True)
 
 
 def _stay(stage: Stage, daemon: subprocess.Popen[bytes], say: Say) -> None:

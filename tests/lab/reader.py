@@ -68,10 +68,11 @@ class Reader:
             connection.request("GET", path or "/")
             answer = connection.getresponse()
             body = answer.read()
-            if answer.status != http.client.OK:
-                raise OSError(f"{where[0]} at {where[1]}: {path}: status {answer.status}")
         except BaseException:
             connection.close()
             raise
+        if answer.status != http.client.OK:
+            connection.close()
+            raise OSError(f"{where[0]} at {where[1]}: {path}: status {answer.status}")
         self._kept[where] = connection
         return body
