@@ -22,6 +22,7 @@ from pathlib import Path
 
 import paramiko
 import pytest
+from paramiko.buffered_pipe import BufferedPipe
 
 from mirrord.demo.sftpd import SftpHost, new_key
 from mirrord.errors import BadConfig, Cancelled, MirrordError, Refused, Unavailable
@@ -50,7 +51,7 @@ from mirrord.hosts.files import (
     Trouble,
     Walk,
 )
-from mirrord.hosts.sftp.session import MEANINGS, SftpFiles, translate
+from mirrord.hosts.sftp.session import MEANINGS, SftpFiles, _Bell, translate
 from tests.conftest import Lab
 from tests.lab.proxy import Proxy
 from tests.lab.sshd import Sshd, make_key, public_line
@@ -235,7 +236,7 @@ def test_each_trouble_is_told_apart(host: Sshd, files: SftpFiles) -> None:
     """That one operation failed is an outcome, and the others are done all the same."""
     closed = here(host, files) / "closed"
     closed.mkdir(mode=0o555)
-    do(files, MakeFolder(b"full"), put(b"full/f", b"x"))
+    files.in_order([MakeFolder(b"full"), put(b"full/f", b"x")])
 
     outcomes = do(
         files,
@@ -531,6 +532,18 @@ def test_a_host_without_a_key_of_the_pinned_type_is_refused_likewise(host: Sshd)
         SftpFiles.open(account)
 
 
+def test_any_one_key_of_the_host_can_be_the_pinned_one(lab: Lab) -> None:
+    """A host has several; the library's favourite must not decide which one it shows."""
+    folder = lab.folder("key")
+    pinned = paramiko.ECDSAKey.generate()
+    pinned.write_private_key_file(str(folder / "ecdsa"))
+    host = lab.sshd(settings=[f"HostKey {folder / 'ecdsa'}"])
+
+    files = SftpFiles.open(replace(account_of(host), host_key=f"{pinned.get_name()} {pinned.get_base64()}"))
+    assert do(files, Stat(b""))[0].good
+    files.close()
+
+
 def test_a_key_that_the_host_does_not_take_is_refused_with_the_way_out(lab: Lab, host: Sshd) -> None:
     """The line to add is said, so that nobody has to look for it."""
     key = other_key(lab)
@@ -639,6 +652,20 @@ def test_few_round_trips_lead_to_the_first_answer(lab: Lab) -> None:
 # Manners ------------------------------------------------------------------------------------------------
 
 
+def test_the_bell_rings_for_all_channels() -> None:
+    """A channel that was emptied must not silence another that has something; the wait would last until the stall."""
+    bell, one, other = _Bell(), BufferedPipe(), BufferedPipe()
+    for pipe in (one, other):
+        pipe.set_event(bell)  # type: ignore[arg-type]  # as session does
+        pipe.feed("x")
+
+    one.read(1)
+
+    began = time.monotonic()
+    bell.wait(5.0)
+    assert time.monotonic() - began < 4.0
+
+
 def test_every_exception_of_paramiko_becomes_one_of_ours() -> None:
     """One that is forgotten would reach the operator as a traceback."""
     found = set()
@@ -705,11 +732,13 @@ if way == "paused":
 """
 
 
-@pytest.mark.parametrize("way", ["open", "paused", "wrong key"])
+@pytest.mark.parametrize("way", ["open", "paused", "wrong key", "wrong type"])
 def test_a_process_ends_although_a_connection_is_open(lab: Lab, way: str) -> None:
     """Threads of the library must not hold a verb back, not even with a host that hangs."""
     host = lab.sshd()
-    pinned = public_line(other_key(lab)) if way == "wrong key" else host.host_key_line
+    other = paramiko.ECDSAKey.generate()
+    wrong = {"wrong key": public_line(other_key(lab)), "wrong type": f"{other.get_name()} {other.get_base64()}"}
+    pinned = wrong.get(way, host.host_key_line)
     command = [
         sys.executable,
         "-c",
@@ -731,7 +760,7 @@ def test_a_process_ends_although_a_connection_is_open(lab: Lab, way: str) -> Non
         process.wait(10.0)
     host.resume()
 
-    assert ("not the pinned one" if way == "wrong key" else "True") in said
+    assert ("not the pinned one" if way in wrong else "True") in said
     assert process.returncode == 0
     assert time.monotonic() - began < 2.0
 
@@ -744,14 +773,18 @@ def test_nothing_is_left_open(lab: Lab) -> None:
         gc.collect()
         return len(list(Path("/proc/self/fd").iterdir())) + threading.active_count()
 
+    other = paramiko.ECDSAKey.generate()
+    stranger = replace(account_of(host), user="nobody-knows")
+    impostor = replace(account_of(host), host_key=f"{other.get_name()} {other.get_base64()}")
     SftpFiles.open(account_of(host)).close()
     before = until(used)
     for _ in range(5):
         files = SftpFiles.open(account_of(host))
         do(files, Stat(b""))
         files.close()
-        with pytest.raises(Refused):
-            SftpFiles.open(replace(account_of(host), user="nobody-knows"))
+        for refused in (stranger, impostor):
+            with pytest.raises(Refused):
+                SftpFiles.open(refused)
 
     until(lambda: used() <= before, what="sockets and threads to go")
     until(lambda: host.sessions == 0, what="the host's sessions to end")

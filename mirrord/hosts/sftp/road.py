@@ -7,8 +7,6 @@ an allowance where the operator limits the bandwidth. It knows nothing of SSH.
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import socket
 import time
 from dataclasses import dataclass
@@ -51,6 +49,8 @@ class Road:
         self._stall = stall
         self._ahead = memoryview(b"")
         self._stuck_since: float | None = None
+        self.gave_up = False
+        """The other side took nothing for too long."""
         self._closed = False  # the name is a socket's own; paramiko looks here
 
     @classmethod
@@ -86,9 +86,10 @@ class Road:
             now = time.monotonic()
             if self._stuck_since is None:
                 self._stuck_since = now
-            if now - self._stuck_since >= self._stall:
-                raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
-            raise
+            if now - self._stuck_since < self._stall:
+                raise  # paramiko tries again then, for ever
+            self.gave_up = True
+            raise ConnectionAbortedError(f"the other side took nothing for {self._stall:g} s") from None
         self._stuck_since = None
         return sent
 

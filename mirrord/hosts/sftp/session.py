@@ -472,7 +472,7 @@ class SftpFiles:
             self._road.close()
         if self._transport is not None:
             self._transport.close()
-            # Its timer would keep a process alive until the handshake could not be done any more.
+            # Else a handshake that failed leaves the thread of its timer behind.
             self._transport.packetizer.complete_handshake()
         self._bell.set()
 
@@ -539,12 +539,14 @@ class SftpFiles:
         if self._flow.unanswered and not pause:
             self._waited += time.monotonic() - began
         if self._waited >= self._stall:
-            raise Unavailable(f"{self._where}: no answer for {self._stall:.0f} s")
+            raise Unavailable(f"{self._where}: no answer for {self._stall:g} s")
 
     def _ours(self, error: BaseException) -> MirrordError:
         """Translate; after `abort` whatever broke broke because of it."""
         if self._cancelled:
             return Cancelled(f"{self._where}: told to stop")
+        if self._road is not None and self._road.gave_up:
+            return Unavailable(f"{self._where}: it took nothing for {self._stall:g} s")
         return translate(error, self._where)
 
 
