@@ -362,6 +362,16 @@ def test_a_refused_plan_changes_no_expectation_but_is_remembered(journal: Journa
     assert journal.history(kinds=["no switch"])[0].event.what == "web: refused"
 
 
+def test_what_a_refused_adoption_wanted_to_replace_is_none_of_our_states(journal: Journal) -> None:
+    """A human's state that we could not take over stays foreign: it must not look like a state of ours that is back."""
+    moved(journal, state("milan"), "lyon")
+    adoption = plan(state("oslo"), "milan", "f" * 32)
+    journal.intend(adoption)
+    journal.settle(adoption, None, "web: nothing was sent")
+
+    assert state("oslo") not in journal.past("web")
+
+
 def test_giving_up_is_written_beside_the_open_plan(journal: Journal) -> None:
     """Killed in the middle of giving up, the next start goes on with the same two plans."""
     change = plan(state("milan"), "lyon")

@@ -268,6 +268,29 @@ def test_a_name_that_became_a_cname_is_neither_before_nor_after_a_plan() -> None
     assert (change.seen_in(stands), change.seen_in(aliased)) == (Seen.BEFORE, Seen.OTHER)
 
 
+@pytest.mark.parametrize(
+    ("stands", "seen"),
+    [
+        pytest.param(zone(plan(state("milan"), "lyon").to), Seen.APPLIED, id="all of it"),
+        pytest.param(zone(state("milan")), Seen.BEFORE, id="none of it"),
+        pytest.param(
+            altered(zone(plan(state("milan"), "lyon").to), "example.org", a=frozenset({"192.0.2.99"})),
+            Seen.ALTERED,
+            id="its nonce, and another address",
+        ),
+        pytest.param(
+            altered(zone(plan(state("milan"), "lyon").to), "example.org", fence=frozenset()),
+            Seen.ALTERED,
+            id="its nonce at one name of two",
+        ),
+        pytest.param(zone(state("lyon", 1, PLAN)), Seen.OTHER, id="its addresses, and another nonce"),
+    ],
+)
+def test_what_stands_says_what_became_of_a_plan(stands: Zone, seen: Seen) -> None:
+    """NOERROR proves nothing: what stands afterwards, exactly, is the result."""
+    assert plan(state("milan"), "lyon").seen_in(stands) is seen
+
+
 def test_a_hostile_txt_is_shown_harmlessly_and_short() -> None:
     """Whoever can write into the zone must not write to the operator's terminal."""
     hostile = frozenset({("\x1b[2J" + "A" * 250,)})

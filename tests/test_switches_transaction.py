@@ -401,6 +401,46 @@ def test_noerror_proves_nothing(primary: NameServer, journal: Journal) -> None:
     assert found.kind is Kind.DONE
 
 
+def test_a_server_that_applies_a_plan_in_part_is_found_out(primary: NameServer, journal: Journal) -> None:
+    """It says NOERROR, moves a TXT and leaves the addresses: our nonce alone proves nothing either."""
+    with Road(primary) as road:
+        controller = at_milan(journal, road, key_of=primary)
+        change = controller.plan("lyon")
+        ((fence,),) = change.to.names[WWW].fence
+
+        def move_the_txt(wire: bytes) -> bytes:
+            human(primary, ("replace", "_mirrord.www", 60, "TXT", f'"{fence}"'))
+            return answer_to(wire, dns.rcode.NOERROR, primary.key)
+
+        road.on_update = move_the_txt
+        result = controller.run(change)
+        looked = controller.look()
+
+    assert (result.kind, result.exit_code) == (Kind.PARTIAL, 3)
+    assert f"but not all of it stands: {WWW}: A is {MILAN} where we left {LYON}" in result.text
+    assert journal.intent("web") is None
+    assert looked.comparison.state is ZoneState.FOREIGN
+
+
+def test_a_plan_that_was_applied_and_altered_while_it_was_unknown_is_told_so(
+    primary: NameServer, journal: Journal
+) -> None:
+    """The answer was lost, and a human changed A before we could read: the nonce says that the plan was there."""
+    with Road(primary) as road:
+        controller = at_milan(journal, road, key_of=primary)
+
+        def apply_and_alter(wire: bytes) -> None:
+            road.forward(wire)
+            human(primary, ("replace", "www", 60, "A", "192.0.2.99"))
+
+        road.on_update = apply_and_alter
+        result = controller.move("lyon")
+
+    assert result.kind is Kind.PARTIAL
+    assert f"{WWW}: A is 192.0.2.99 where we left {LYON}" in result.text
+    assert journal.expected("web") == result.change.to
+
+
 def test_a_human_who_was_faster_closes_the_open_plan(primary: NameServer, journal: Journal) -> None:
     """The lost plan can never apply to what stands now: nothing is pending, and the zone is foreign."""
     with Road(primary, on_update=lambda _: None) as road:

@@ -262,7 +262,7 @@ class Journal:
     def settle(self, change: Change, stands: Expected | None, text: str) -> None:
         """Close the open plan; `stands` is what is expected from now on, None for: as before `change`.
 
-        Both what it replaced and what it would have made are remembered; a move is dated, and told in the history.
+        What it replaced and what it would have made are remembered; a move is dated, and told in the history.
         """
         moment = self._moment()
 
@@ -271,7 +271,8 @@ class Journal:
             if found is not None and found["change"]["plan"] == change.plan:
                 draft.drop("intent", change.service)
             self._raise_epoch(draft, change)
-            self._expect(draft, change.service, stands, change.from_, change.to)
+            replaced = () if stands is None else (change.from_,)
+            self._expect(draft, change.service, stands, *replaced, change.to)
             applied = stands is not None and stands == change.to
             if applied and change.moves:
                 move = {"source": change.source, "target": change.target, **moment}

@@ -200,6 +200,9 @@ class Change:
             return Seen.APPLIED
         if self.from_.matches(zone):
             return Seen.BEFORE
+        fences = [parse_fence(found.rrsets.fence) for found in zone.names.values()]
+        if any(fence is not None and fence.plan == self.plan for fence in fences):
+            return Seen.ALTERED
         return Seen.OTHER
 
     def to_json(self) -> dict[str, Any]:
@@ -247,8 +250,10 @@ class Seen(Enum):
     """Exactly what the plan makes, its nonce with it."""
     BEFORE = "before"
     """Exactly what stood before: not applied yet, or never."""
+    ALTERED = "altered"
+    """Its nonce, and beside it something else than it makes: applied in part, or changed by somebody since."""
     OTHER = "other"
-    """Neither: somebody else was there."""
+    """None of these: somebody else was there."""
 
 
 class ZoneState(Enum):

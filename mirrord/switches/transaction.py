@@ -5,7 +5,7 @@ only what stands there counts. As long as that cannot be told the plan stays ope
 starts: `resolve` finds out later, in this process or in the next. What is to be changed, and why, is
 decided elsewhere; how a change travels is the switch's affair.
 
-    the zone has our nonce            done, whatever was answered or not
+    the zone has our nonce            done, whatever was answered or not; partial if not all of it stands
     it stands as before the plan      open: the same plan is sent again, or it is given up by first
                                       advancing the epoch with unchanged addresses, after which it can never apply
     it has something else             refused by the fence: nothing of ours was changed
@@ -228,6 +228,10 @@ class _Plan:
             text = f"plan {change.epoch} was given up: the epoch went on to {advance.epoch}, the addresses stayed"
             self.wrote(_written(lambda: self._ledger.settle(change, advance.to, text)))
             return Result(Kind.UNCHANGED, change, text, sent, zone, {}, None, self._journalled)
+        if change.seen_in(zone) is Seen.ALTERED:
+            text = f"{_moved(change)}, but not all of it stands: {differences(zone, change.to)}"
+            self.wrote(_written(lambda: self._ledger.settle(change, change.to, text)))
+            return Result(Kind.PARTIAL, change, text, sent, zone, {}, self._clock(), self._journalled)
         if change.seen_in(zone) is Seen.OTHER and not zone.may_lag:
             return self._unchanged(_why_fenced(sent, zone, change), sent, zone)
         return None
@@ -252,7 +256,7 @@ class _Plan:
                 unread = str(e)
                 continue
             seen = {plan.seen_in(zone) for plan in (self._change, advance) if plan is not None}
-            if Seen.APPLIED in seen:
+            if seen & {Seen.APPLIED, Seen.ALTERED}:
                 break
             if not zone.may_lag and (Seen.OTHER in seen or sent.kind is SentKind.FENCED):
                 break
@@ -320,7 +324,7 @@ def _why_fenced(sent: Sent | None, zone: Zone | None, change: Change) -> str:
             f"wildcard: give each name its own records; nothing was changed"
         )
     return (
-        f"{doing}: the zone is not as mirrord left it: {differences(zone, change.from_)}; nothing was changed; "
+        f"{doing}: the zone is not as mirrord left it: {differences(zone, change.from_)}; it was left as it is; "
         f"`mirrord switch {change.service} --adopt` takes over what stands"
     )
 
