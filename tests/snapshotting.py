@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,9 @@ from mirrord.plan import Guard
 from mirrord.snapshot import Progress
 from mirrord.snapshot.source import Source
 from mirrord.snapshot.store import Store, Taken
+from mirrord.snapshot.taking import FRESH
 from mirrord.trust.keys import SigningKey, new_signing_key
+from tests.lab.waiting import until
 
 NOW = 1_795_298_400.0
 """2026-11-21 22:00:00 UTC."""
@@ -26,6 +29,12 @@ def write(folder: Path, files: Mapping[str, bytes] | Mapping[bytes, bytes]) -> N
         where = folder / os.fsdecode(path)
         where.parent.mkdir(parents=True, exist_ok=True)
         where.write_bytes(data)
+
+
+def rest() -> None:
+    """Let so much time pass that what was written before is not fresh any more."""
+    began = time.time()
+    until(lambda: time.time() > began + FRESH + 0.1)
 
 
 def tree(folder: Path) -> dict[bytes, bytes]:

@@ -226,6 +226,14 @@ def test_loops_of_several_links_are_refused(ground: Ground) -> None:
     refused(ground, "link", "without end")
 
 
+def test_a_link_to_a_folder_further_up_is_refused_at_once(ground: Ground) -> None:
+    """Not only after going round until the path is too long."""
+    (ground.site / "a/b/c").mkdir(parents=True)
+    (ground.site / "a/b/c/up").symlink_to("../..")
+
+    refused(ground, "link", "'a/b/c/up' is a link to a folder that it stands in")
+
+
 @pytest.mark.parametrize("depth", [38, 45])
 def test_a_path_that_no_server_can_hold_is_refused(ground: Ground, depth: int) -> None:
     """It would fail on every mirror, one after the other, for ever; 45 is more than we can ourselves open by name."""

@@ -17,8 +17,7 @@ from mirrord.snapshot import Progress
 from mirrord.snapshot.objects import Intake
 from mirrord.trust.keys import Signers
 from mirrord.trust.snapshots import check_manifest, check_signed
-from tests.lab.waiting import until
-from tests.snapshotting import DAY, NOW, Ground
+from tests.snapshotting import DAY, NOW, Ground, rest
 
 
 @pytest.fixture
@@ -31,12 +30,6 @@ def age(ground: Ground, seconds: float = 3600) -> None:
     """Let everything have been written a while ago; only the mtimes can be set, the ctimes are the kernel's."""
     for path in ground.site.rglob("*"):
         os.utime(path, (time.time() - seconds,) * 2, follow_symlinks=False)
-
-
-def rest() -> None:
-    """Let so much time pass that what was written before is not fresh any more."""
-    began = time.time()
-    until(lambda: time.time() > began + 2.1)
 
 
 def test_a_snapshot_holds_every_file_of_the_source(ground: Ground) -> None:
@@ -294,6 +287,26 @@ def test_a_file_that_never_stands_still_puts_the_snapshot_off(ground: Ground) ->
     assert ground.take(seen=log).snapshot.files == 1
 
 
+def test_a_source_from_which_files_go_one_by_one_puts_the_snapshot_off(ground: Ground) -> None:
+    """A deletion under way is a change as well: what is left of it at some moment is nobody's site."""
+    ground.write({f"{number:03}": b"x" for number in range(400)})
+
+    class Deleting(threading.Event):
+        """Deletes a file at each walk after the reading: it is asked once a walk, and once for each file read."""
+
+        asked = 0
+
+        def is_set(self) -> bool:
+            """Be asked."""
+            self.asked += 1
+            if self.asked > 1 + 400:
+                next(ground.site.iterdir()).unlink()
+            return False
+
+    with pytest.raises(PutOff, match="changed each time it was read"):
+        ground.take(allow_deletions=True, stop=Deleting())
+
+
 def test_a_source_that_vanishes_while_it_is_read_publishes_nothing(ground: Ground) -> None:
     """Half of a site that is being deleted is no snapshot."""
     ground.write({f"{number}": b"x" for number in range(5)})
@@ -498,6 +511,35 @@ def test_files_on_a_file_system_that_shares_blocks_are_cloned(ground: Ground) ->
     assert {hashlib.sha256(each.read_bytes()).hexdigest() for each in ground.objects()} == {
         each.hex() for each in digests if each is not None
     }
+
+
+@pytest.mark.parametrize("size", [10, 3 << 20])
+def test_a_file_that_is_not_as_long_as_the_walk_saw_it_is_not_kept(ground: Ground, size: int) -> None:
+    """It is being written just now: what could be read of it is nobody's page."""
+    ground.write({"a": b"x" * size})
+    incoming = ground.folder / "incoming"
+    intake = Intake(ground.store.content(), incoming, threading.Event(), lambda _: False)
+
+    for wrong in (size - 1, size + 1):
+        with (ground.site / "a").open("rb") as file:
+            assert intake.keep(file.fileno(), wrong, 0, lambda _: None) is None
+    intake.settle()
+    intake.close()
+    assert ground.objects() == []
+
+
+def test_a_content_that_comes_twice_is_written_once(ground: Ground) -> None:
+    """Twenty languages with the same images must not fill the disk for a moment."""
+    ground.write({"a": b"same", "b": b"same"})
+    incoming = ground.folder / "incoming"
+    intake = Intake(ground.store.content(), incoming, threading.Event(), lambda _: False)
+
+    for name in ("a", "b"):
+        with (ground.site / name).open("rb") as file:
+            intake.keep(file.fileno(), 4, 0, lambda _: None)
+
+    assert len(list(incoming.iterdir())) == 1
+    intake.close()
 
 
 def test_an_unreadable_file_is_refused_by_its_name(ground: Ground) -> None:

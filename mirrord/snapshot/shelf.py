@@ -35,6 +35,8 @@ from mirrord.manifest import (
 )
 from mirrord.snapshot import disk
 from mirrord.snapshot.numbering import Gone
+from mirrord.trust import sshsig
+from mirrord.trust.snapshots import CARD, MANIFEST
 
 _MANIFEST, _MANIFEST_SIG = "SHA256SUMS", "SHA256SUMS.sig"
 _ENTRIES, _GONE, _CARD, _PINNED = "entries", "gone", "card.json", "pinned"
@@ -61,8 +63,9 @@ class Card:
     def unpack(cls, text: bytes) -> Card:
         """Read what `pack` wrote; raises ValueError, KeyError, TypeError or Unverified."""
         said = json.loads(text)
-        card = said["card"].encode()
-        return cls(parse_snapshot(card), card, said["sig"].encode(), int(said["signed_at"]))
+        card, sig = said["card"].encode(), said["sig"].encode()
+        sshsig.check_whole(card, sig, CARD)
+        return cls(parse_snapshot(card), card, sig, int(said["signed_at"]))
 
 
 def pack_entries(manifest: Manifest) -> bytes:
@@ -139,10 +142,15 @@ class Shelf:
     def load(self, snapshot: SnapshotId) -> Signed:
         """Return a snapshot whole. Raises BadUsage where it is not here, Damaged."""
         card = self.card(snapshot)
+        manifest, sig = self.manifest(card.snapshot), self._read(snapshot, _MANIFEST_SIG)
+        try:
+            sshsig.check_whole(manifest.text, sig, MANIFEST)
+        except Unverified as e:
+            raise self._damaged(snapshot, f"{_MANIFEST_SIG}: {e}") from e
         return Signed(
             snapshot=card.snapshot,
-            manifest=self.manifest(card.snapshot),
-            manifest_sig=self._read(snapshot, _MANIFEST_SIG),
+            manifest=manifest,
+            manifest_sig=sig,
             card=card.text,
             card_sig=card.sig,
             signed_at=card.signed_at,

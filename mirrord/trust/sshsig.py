@@ -84,6 +84,11 @@ def verify(
     return found.key
 
 
+def check_whole(data: bytes, sig: bytes, namespace: str) -> None:
+    """Check that a signature is over these bytes, whoever signed: that neither has rotted. Raises Unverified."""
+    verify(Signers.of([parse(sig).key]), data, sig, namespace, None)
+
+
 def parse(sig: bytes) -> Signature:
     """Read an armored signature, strictly. Raises Unverified."""
     if len(sig) > LONGEST:
