@@ -153,9 +153,9 @@ def _reassert(view: View, policy: Policy, source: str, rules: Rules) -> Decision
     heirs = candidates(view, policy, rules)
     meant = view.meant or source
     if meant == source:
-        unfit = why_unfit(view, policy, source, rules.fitness)
+        fit = source in policy.order and why_unfit(view, policy, source, rules.fitness) is None
         itself = Candidate(source, health_of(view, policy, source).content or ContentClass.BAD)
-        heirs = heirs if unfit else (itself, *heirs)
+        heirs = (itself, *heirs) if fit else heirs
     else:
         heirs = tuple(sorted(heirs, key=lambda c: (c.mirror != meant, heirs.index(c))))
     question = (

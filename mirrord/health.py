@@ -118,6 +118,10 @@ class Address:
     streak: Streak = Streak()
     cause: Fault | None = None
     """Why it is down, or what stands in the way of judging it."""
+    fault: Fault | None = None
+    """What was wrong lately; that it is merely outdated must be seen `rise` times before it hides anything worse."""
+    outdated: int = 0
+    """Looks in a row in which it was well but outdated."""
     content: ContentClass | None = None
     snapshot: Snapshot | None = None
     """The card last seen, validly signed."""
@@ -339,36 +343,43 @@ def _after(address: str, known: Address | None, looks: Sequence[Observation], gi
 
 def _looked(old: Address, sample: Sample, given: Circumstances) -> Address:
     """Return an address after one more sample."""
-    seen = replace(
-        old,
-        looked=given.now,
-        snapshot=sample.snapshot or old.snapshot,
-        suspects=_suspects(old.suspects, sample, given.rules),
-        warnings=warnings_of(sample, given),
-    )
-    if sample.refused:
-        return _refused(seen, sample, given)
-    convicted = {path: s.why for path, s in seen.suspects.items() if s.convicted}
+    suspects = _suspects(old.suspects, sample, given.rules)
     if sample.good is None and not sample.wrong:
-        return replace(seen, content=sample.content or old.content)
+        seen = replace(
+            old,
+            looked=given.now,
+            snapshot=sample.snapshot or old.snapshot,
+            suspects=suspects,
+            content=sample.content or old.content,
+            warnings=warnings_of(sample, given),
+        )
+        return _refused(seen, sample, given) if sample.refused else seen
     streak = old.streak.broken() if sample.good is None else old.streak.after(good=sample.good, rules=given.rules)
-    verdict, cause = streak.verdict, sample.fault or old.cause
-    if convicted and verdict is not Verdict.DOWN:
-        verdict, cause = Verdict.DOWN, wrong_files(convicted)
-    return _judged(
-        replace(
-            seen,
-            streak=streak,
-            refused_since=None,
-            refused=0,
-            good=sample.good is True,
-            content=_content_after(old, sample, verdict, convicted=bool(convicted)),
-            well_since=(given.now if old.well_since is None else old.well_since) if sample.good else None,
-        ),
-        verdict,
-        cause if verdict is Verdict.DOWN else None,
-        sample,
-        given,
+    convicted = {path: s.why for path, s in suspects.items() if s.convicted}
+    verdict = Verdict.DOWN if convicted else streak.verdict
+    stale = sample.fault is not None and sample.fault.kind is FaultKind.STALE
+    outdated = old.outdated + 1 if stale else 0
+    fault = old.fault if stale and old.fault and outdated < given.rules.rise else sample.fault or old.fault
+    cause = wrong_files(convicted) if streak.verdict is not Verdict.DOWN and convicted else fault
+    changed = verdict is not old.verdict
+    trail = _trail(old, sample, given.rules)
+    return Address(
+        verdict=verdict,
+        since=given.now if changed else old.since,
+        streak=streak,
+        cause=cause if verdict is Verdict.DOWN else None,
+        fault=None if streak.verdict is Verdict.UP and sample.good else fault,
+        outdated=outdated,
+        content=ContentClass.BAD if convicted else _content_after(old, sample, verdict),
+        snapshot=sample.snapshot or old.snapshot,
+        suspects=suspects,
+        looked=given.now,
+        judged=given.now,
+        good=sample.good is True,
+        well_since=(given.now if old.well_since is None else old.well_since) if sample.good else None,
+        trail=trail,
+        behind=_flat(trail) if changed else old.behind,
+        warnings=warnings_of(sample, given),
     )
 
 
@@ -388,9 +399,7 @@ def _suspects(old: Mapping[bytes, Suspect], sample: Sample, rules: Thresholds) -
     return now
 
 
-def _content_after(old: Address, sample: Sample, verdict: Verdict, *, convicted: bool) -> ContentClass | None:
-    if convicted:
-        return ContentClass.BAD
+def _content_after(old: Address, sample: Sample, verdict: Verdict) -> ContentClass | None:
     if sample.content is not None:
         return sample.content
     if verdict is not Verdict.DOWN:
@@ -399,33 +408,38 @@ def _content_after(old: Address, sample: Sample, verdict: Verdict, *, convicted:
     return ContentClass.BAD if bad else None
 
 
+def _trail(old: Address, sample: Sample, rules: Thresholds) -> tuple[tuple[Observation, ...], ...]:
+    return (*old.trail, sample.looks)[-max(rules.fall, rules.rise) :]
+
+
+def _flat(trail: tuple[tuple[Observation, ...], ...]) -> tuple[Observation, ...]:
+    return tuple(look for looks in trail for look in looks)
+
+
 def _refused(seen: Address, sample: Sample, given: Circumstances) -> Address:
     """Being turned away says nothing of other readers, until it has lasted."""
     assert sample.fault is not None
-    began = min(look.started for look in sample.looks)
-    since = began if seen.refused_since is None else seen.refused_since
-    turned_away = replace(
-        seen, refused_since=since, refused=seen.refused + 1, well_since=None, good=False, content=None
-    )
-    lasted = given.now - since
-    if lasted >= given.rules.refused_for and turned_away.refused >= given.rules.fall:
-        cause = Fault(FaultKind.REFUSED_US, f"{sample.fault.text}, for {lasting(lasted)} now")
-        down = replace(turned_away, streak=Streak(Verdict.DOWN))
-        return _judged(down, Verdict.DOWN, cause, sample, given)
-    if seen.verdict is Verdict.UNKNOWN:
-        return replace(turned_away, streak=Streak(), cause=sample.fault)
+    began = min(look.started for look in sample.looks) if seen.refused_since is None else seen.refused_since
+    lasted, times = given.now - began, seen.refused + 1
+    down = lasted >= given.rules.refused_for and times >= given.rules.fall
+    verdict = Verdict.DOWN if down else Verdict.UNKNOWN
+    changed = verdict is not seen.verdict
+    trail = _trail(seen, sample, given.rules)
     return replace(
-        turned_away, verdict=Verdict.UNKNOWN, since=given.now, streak=Streak(), cause=sample.fault, behind=sample.looks
+        seen,
+        verdict=verdict,
+        since=given.now if changed else seen.since,
+        streak=Streak(verdict),
+        cause=Fault(FaultKind.REFUSED_US, f"{sample.fault.text}, for {lasting(lasted)} now") if down else sample.fault,
+        content=None,
+        refused_since=began,
+        refused=times,
+        judged=given.now if down else seen.judged,
+        good=False,
+        well_since=None,
+        trail=trail,
+        behind=_flat(trail) if changed else seen.behind,
     )
-
-
-def _judged(seen: Address, verdict: Verdict, cause: Fault | None, sample: Sample, given: Circumstances) -> Address:
-    """Write down a look that was judged, and what follows from it."""
-    trail = (*seen.trail, sample.looks)[-max(given.rules.fall, given.rules.rise) :]
-    seen = replace(seen, judged=given.now, trail=trail, cause=cause)
-    if verdict is seen.verdict:
-        return seen
-    return replace(seen, verdict=verdict, since=given.now, behind=tuple(look for looks in trail for look in looks))
 
 
 def _mirror(old: Health, addresses: Mapping[str, Address], now: float) -> Health:

@@ -10,7 +10,7 @@ All times are seconds of one monotonic clock unless they say wall (Unix seconds)
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from statistics import median
 
@@ -328,28 +328,47 @@ def take_sample(looks: Sequence[Observation], given: Circumstances) -> Sample:
     wrong: dict[bytes, str] = {}
     for look in looks:
         wrong.update(look.wrong)
-        if not given.settling(look):
+        if look.settling and not given.settling(look):
             wrong.update(dict.fromkeys(look.settling, "is from another snapshot"))
-    together = Sample(
+    snapshot = min((look.snapshot for look in looks if look.snapshot), key=lambda s: s.serial, default=None)
+    good, fault, content = _weigh(looks, wrong, snapshot, given)
+    return Sample(
         looks=tuple(looks),
-        good=True,
-        snapshot=min((look.snapshot for look in looks if look.snapshot), key=lambda s: s.serial, default=None),
+        good=good,
+        fault=fault,
+        content=content,
+        snapshot=snapshot,
         right=frozenset().union(*(look.right for look in looks)) - wrong.keys(),
         wrong=wrong,
         dropped=frozenset().union(*(look.dropped for look in looks)),
     )
+
+
+def _weigh(
+    looks: Sequence[Observation], wrong: Mapping[bytes, str], snapshot: Snapshot | None, given: Circumstances
+) -> tuple[bool | None, Fault | None, ContentClass | None]:
+    """Tell whether looks at one address are good, why not, and the class of what it serves."""
     faults = [(look, fault) for look in looks if (fault := _fault_of(look, given)) is not None]
-    names = len({look.target.name for look in looks})
     for look, fault in faults:
         if not _void(look, fault, given):
-            text = f"{look.target.name}: {fault.text}" if names > 1 else fault.text
-            return replace(together, good=False, fault=Fault(fault.kind, text))
-    for look, fault in faults:
-        settling = ContentClass.SETTLING if given.settling(look) and fault.kind is FaultKind.CONTENT else None
-        return replace(together, good=None, fault=fault, content=settling)
+            several = len({look.target.name for look in looks}) > 1
+            return False, Fault(fault.kind, f"{look.target.name}: {fault.text}") if several else fault, None
+    for _, fault in faults:
+        return None, fault, ContentClass.SETTLING if fault.kind is FaultKind.CONTENT else None
     if wrong:
-        return replace(together, good=None, fault=wrong_files(wrong))
-    return _classed(together, given)
+        return None, wrong_files(wrong), None
+    if snapshot is None:
+        return True, None, ContentClass.UNVERIFIED
+    if any(look.settling for look in looks):
+        return True, None, ContentClass.SETTLING
+    newer = given.newer_since(snapshot.serial)
+    if newer is None:
+        return True, None, ContentClass.CURRENT
+    lag = given.now - newer.since
+    if lag < given.rules.max_lag:
+        return True, None, ContentClass.BEHIND
+    text = f"serves snapshot {snapshot.serial}, and elsewhere a newer one has been served for {lasting(lag)}"
+    return False, Fault(FaultKind.STALE, text), ContentClass.STALE
 
 
 def _fault_of(look: Observation, given: Circumstances) -> Fault | None:
@@ -373,22 +392,6 @@ def wrong_files(wrong: Mapping[bytes, str]) -> Fault:
     first = min(wrong)
     others = f", and {len(wrong) - 1} more files are wrong" if len(wrong) > 1 else ""
     return Fault(FaultKind.CONTENT, f"/{show(first)} {wrong[first]}{others}")
-
-
-def _classed(sample: Sample, given: Circumstances) -> Sample:
-    """Tell the class of a sample without fault."""
-    if sample.snapshot is None:
-        return replace(sample, content=ContentClass.UNVERIFIED)
-    newer = given.newer_since(sample.snapshot.serial)
-    if any(look.settling for look in sample.looks):
-        return replace(sample, content=ContentClass.SETTLING)
-    if newer is None:
-        return replace(sample, content=ContentClass.CURRENT)
-    lag = given.now - newer.since
-    if lag < given.rules.max_lag:
-        return replace(sample, content=ContentClass.BEHIND)
-    text = f"serves snapshot {sample.snapshot.serial}, and elsewhere a newer one has been served for {lasting(lag)}"
-    return replace(sample, good=False, fault=Fault(FaultKind.STALE, text), content=ContentClass.STALE)
 
 
 def warnings_of(sample: Sample, given: Circumstances) -> tuple[str, ...]:

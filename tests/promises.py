@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from tests.world import World
 
 
+PATIENCE = 300.0
+"""How long a mirror may turn us away before readers may be taken from it."""
+
+
 class Broken(AssertionError):
     """A promise to readers was broken."""
 
@@ -26,6 +30,10 @@ class Promises:
 
     good_since: dict[str, float] = field(default_factory=dict)
     """Since when each mirror has really been well, and could be seen to be."""
+    rows: dict[str, int] = field(default_factory=dict)
+    """How many rounds in a row each mirror was there (above zero) or plainly gone (below)."""
+    fallen: set[str] = field(default_factory=set)
+    """Mirrors that were gone `fall` times in a row, and not yet back `rise` times."""
     waiting_since: float | None = None
     """Since when readers have waited at a mirror that is plainly gone, with nothing in the way of helping them."""
 
@@ -36,10 +44,31 @@ class Promises:
                 self.good_since.setdefault(name, world.now)
             else:
                 self.good_since.pop(name, None)
+            self._count(world, name)
+
+    def _count(self, world: World, name: str) -> None:
+        if not in_sight_at_all(world):
+            self.rows.clear()
+            return
+        row = self.rows.get(name, 0)
+        self.rows[name] = min(row, 0) - 1 if plainly_gone(world, name) else max(row, 0) + 1
+        if self.rows[name] >= world.thresholds.rise:
+            self.fallen.discard(name)
+        elif -self.rows[name] >= world.thresholds.fall:
+            self.fallen.add(name)
+
+    def forget(self) -> None:
+        """The controller starts anew: so does what it can be held to."""
+        self.good_since.clear()
+        self.rows.clear()
+        self.fallen.clear()
+        self.waiting_since = None
 
     def of_move(self, world: World, move: Move) -> None:
         """Raise Broken if this move, made now, breaks a promise."""
         _to_a_usable_target(world, move.target)
+        if move.target in self.fallen:
+            raise Broken(f"readers were sent to {move.target}, which had only just come back")
         if world.zone == "foreign":
             raise Broken("readers were moved though somebody else changed the zone")
         if world.pending:
@@ -47,16 +76,14 @@ class Promises:
         if move.automatic:
             _with_clear_sight(world)
             _not_against_operators(world)
-            self._to_the_best(world, move)
             self._away_from_a_bad_one(world, move)
+            self._to_the_best(world, move)
 
     def of_help(self, world: World) -> None:
         """Raise Broken if readers wait longer than detection and dwell while a good mirror stays good and in sight."""
         assert world.serving is not None
-        mirror = world.mirrors[world.serving]
-        gone = not mirror.alive or not mirror.tls or mirror.redirects
         impeded = world.held or world.pending or world.zone != "ours" or world.standing.clock
-        if not gone or impeded or not in_sight_at_all(world):
+        if not plainly_gone(world, world.serving) or impeded or not in_sight_at_all(world):
             self.waiting_since = None
             return
         self.waiting_since = world.now if self.waiting_since is None else self.waiting_since
@@ -84,7 +111,7 @@ class Promises:
         """Whoever serves well is left only for a preferred mirror that caught up and stayed well."""
         target, source = move.target, world.mirrors[move.source]
         refused = source.refuses_us_since is not None
-        if refused and world.now - (source.refuses_us_since or 0.0) >= world.thresholds.refused_for:
+        if refused and world.now - (source.refuses_us_since or 0.0) >= PATIENCE:
             return
         if not reads_well(world, move.source):
             return
@@ -123,6 +150,12 @@ def _not_against_operators(world: World) -> None:
         raise Broken("readers were moved against a hold")
     if world.last_move is not None and world.now - world.last_move[0] < world.policy.dwell:
         raise Broken("readers were moved again within the dwell")
+
+
+def plainly_gone(world: World, name: str) -> bool:
+    """Whether a mirror is in trouble that nobody can take for anything else."""
+    mirror = world.mirrors[name]
+    return not mirror.alive or not mirror.tls or mirror.redirects
 
 
 def usable(world: World, name: str) -> bool:

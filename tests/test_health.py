@@ -202,6 +202,22 @@ def test_a_wall_clock_that_was_set_back_makes_nothing_younger_than_it_was() -> N
     assert 50.0 - after.wanted.since == pytest.approx(2 * HOUR, abs=120)
 
 
+def test_a_mirror_that_is_back_with_old_content_is_merely_outdated_only_after_a_while() -> None:
+    """
+    Outdated content may be all that is left for readers; whoever serves it must have been seen to be there again
+    as often as anybody else.
+    """
+    lyon = sight(mirror="lyon", address=OTHER_V4, serial=2)
+    watch = Watch().see(WELL, lyon).sleep(25 * HOUR).see(GONE, lyon, times=3)
+
+    watch.see(WELL, lyon)
+    first = watch.health()
+    watch.see(WELL, lyon)
+    second = watch.health()
+    assert (first.verdict, first.cause and first.cause.kind) == (DOWN, FaultKind.UNREACHABLE)
+    assert (second.verdict, second.cause and second.cause.kind) == (DOWN, FaultKind.STALE)
+
+
 # -- single files
 
 

@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from mirrord.decide import (
     RULES,
@@ -46,7 +47,7 @@ from mirrord.health import (
     freshly,
 )
 from mirrord.manifest import Snapshot, SnapshotId
-from tests.promises import Promises
+from tests.promises import PATIENCE, Promises
 
 SERVICE = "web"
 NAME = "www.example.test"
@@ -54,6 +55,7 @@ START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
 
 
+@lru_cache(maxsize=4096)
 def card(serial: int, next_expected: datetime = START + timedelta(days=4000)) -> Snapshot:
     """Make the card of the snapshot with this serial; a card is all that judging knows of a snapshot."""
     created = START + timedelta(seconds=serial)
@@ -277,12 +279,12 @@ class World:
     def suspend(self, seconds: float) -> None:
         """The machine sleeps: its monotonic clock stands still, the world goes on."""
         self.true += seconds
-        self._interrupt()
+        self._forget()
 
     def step_clock(self, seconds: float) -> None:
         """Somebody sets our wall clock."""
         self.clock_error += seconds
-        self._interrupt()
+        self._forget()
 
     def restart(self, down: float = 1.0) -> None:
         """Stop and start, as at a reboot: only what is written down survives, ages by the wall clock."""
@@ -292,17 +294,15 @@ class World:
         self.now = self.next_round = 5000.0
         for mirror in self.mirrors.values():
             mirror.published, mirror.whole = None, 0.0
-            mirror.refuses_us_since = None if mirror.refuses_us_since is None else self.now
+            mirror.refuses_us_since = None if mirror.refuses_us_since is None else self.now - PATIENCE
         self.standing = Standing.recall(kept, self.now, self.wall)
         self.last_move = None if age is None or self.last_move is None else (self.now - age, self.last_move[1])
         self.decision = None
-        if self.promises is not None:
-            self.promises.good_since.clear()
-        self._interrupt()
+        self._forget()
 
-    def _interrupt(self) -> None:
+    def _forget(self) -> None:
         if self.promises is not None:
-            self.promises.waiting_since = None
+            self.promises.forget()
 
     # -- what operators do
 
@@ -385,7 +385,8 @@ class World:
         self.history.append(Moved(self.now, self.serving, target, move))
         self.serving = self.meant = target
         self.zone = "ours"
-        self._interrupt()
+        if self.promises is not None:
+            self.promises.waiting_since = None
 
     # -- looking
 
