@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +38,7 @@ def restore(
     into = into.absolute()
     _check_target(into, doing)
     free = disk.free_bytes(into.parent)
-    if free is not None and free < manifest.size:
+    if free is not None and free < manifest.size and not _shares(manifest, objects, into.parent):
         text = f"{doing}: {manifest.size} bytes are needed in {into.parent}, {free} are free; make room there"
         raise Full(text, manifest.size, free)
     beside = into.with_name(f".{into.name}.restoring")
@@ -63,6 +64,16 @@ def _check_target(into: Path, doing: str) -> None:
         raise BadUsage(f"{doing}: {into} is not empty; name an empty or a new folder")
     if into.is_mount():
         raise BadUsage(f"{doing}: {into} is a mount point; name a new folder in it")
+
+
+def _shares(manifest: Manifest, objects: Objects, folder: Path) -> bool:
+    """Tell, by doing, whether files in a folder can share their bytes with the store, and so take no room."""
+    largest = max(manifest.entries.values(), key=lambda entry: entry.size)
+    try:
+        with objects.open(largest.digest) as source, tempfile.TemporaryFile(dir=folder) as target:
+            return disk.clone(source.fileno(), target.fileno())
+    except Damaged:
+        return False
 
 
 def _dress(folder: Path, like: Path) -> None:
