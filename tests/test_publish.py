@@ -421,6 +421,27 @@ def test_what_a_kill_after_the_switch_left_is_cleaned_up_though_nothing_is_publi
     assert litter(disk) == []
 
 
+def test_what_another_finished_while_we_took_a_dead_holders_lock_is_not_done_again(
+    disk: Disk, publisher: Publisher
+) -> None:
+    """After a take-over what we saw before counts no more: all is looked at again."""
+    first, second = publisher.take(SITE), publisher.take(NEXT)
+    publisher.publish(MemoryFiles(disk), first)
+    MemoryFiles(disk).in_order([Create(b".mirrord/lock.1", b"of a dead one")])
+    files = MemoryFiles(disk)
+
+    def finish(number: int) -> None:
+        if isinstance(files.done[-1], Create):
+            disk.tick = None
+            publisher.publish(MemoryFiles(disk), second, alive=None)
+
+    disk.tick = finish
+    result = publisher.publish(files, second, alive=None)
+    assert (result.result, sent(files)) == ("unchanged", set())
+    assert whole(disk, second, publisher.content)
+    assert litter(disk) == []
+
+
 @pytest.mark.parametrize("alive", [True, None], ids=["of this machine", "of another"])
 def test_a_mirror_that_somebody_else_works_on_is_unchanged_if_it_serves_our_snapshot(
     disk: Disk, publisher: Publisher, alive: bool | None

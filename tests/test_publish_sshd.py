@@ -9,7 +9,7 @@ from itertools import count
 
 import pytest
 
-from mirrord.errors import Full, MirrordError, Unavailable
+from mirrord.errors import Full, MirrordError, Refused, Unavailable
 from mirrord.hosts import Progress
 from mirrord.hosts.account import Account
 from mirrord.hosts.files import Kind, Walk
@@ -206,3 +206,31 @@ def test_a_thousand_files_are_published_to_an_account_and_changed_by_links(sshd:
 
     assert (result.files_sent, result.files_linked) == (1, 1199)
     assert here.served() == release_of(second, publisher.content)
+
+
+def test_an_account_that_may_not_write_is_a_persons_affair(sshd: Sshd) -> None:
+    """A wrong owner is not cured by trying again: the message says what is missing, and where."""
+    folder = sshd.root / "readonly"
+    folder.mkdir()
+    folder.chmod(0o555)
+    publisher = Publisher()
+    publisher.take(FIVE)
+    here = Ground("sshd", lambda: SftpFiles.open(account_on(sshd, "readonly")), folder)
+
+    with pytest.raises(Refused, match=r"^lyon: .*\.mirrord: .*give the account the right to write"):
+        once(publisher, account(sshd, here), 0)
+
+
+def test_a_server_that_forbids_hard_links_gets_every_file(lab: Lab) -> None:
+    """Some hosters forbid what their server offers: what is offered is not always granted."""
+    sshd = lab.sshd(denied=["hardlink"])
+    publisher = Publisher()
+    publisher.take(FIVE)
+    second = publisher.take(CHANGED)
+    here = Ground("sshd", lambda: SftpFiles.open(account_on(sshd, "site")), sshd.root / "site")
+
+    once(publisher, account(sshd, here), 0)
+    once(publisher, account(sshd, here), 1)
+    assert here.served() == release_of(second, publisher.content)
+    assert {path.stat().st_nlink for path in (sshd.root / "site").glob("releases/*/img/photo.png")} == {1}
+    assert litter(here) == []
