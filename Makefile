@@ -38,6 +38,7 @@ test: servers check ## install what is missing, check style and types, run every
 bench: servers ## measure against rsync and rclone over a line of 50 ms
 	@$(PYTHON3) tools/environment.py dev >/dev/null
 	$(DEV) -m tests.bench
+	$(DEV) -m tests.bench.failover
 
 lock: ## pin anew what pyproject.toml asks for, with hashes; UPGRADE=--upgrade takes newer versions
 	@$(PYTHON3) tools/environment.py dev >/dev/null
