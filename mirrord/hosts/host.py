@@ -31,8 +31,8 @@ from mirrord.hosts import (
 )
 from mirrord.hosts.files import Files, Op, Outcome, Pulse, Put, Read, ReadLink, Remove, Rewrite, Trouble
 from mirrord.hosts.lock import BEAT, DOUBT, OWN, Liveness, Lock, is_alive
-from mirrord.hosts.releases import STAGING, Layout, release_path
-from mirrord.hosts.staging import Mending, Source, Staging, inspect, list_base
+from mirrord.hosts.releases import STAGING, Layout, compare, gather, list_tree, release_path, tree_of
+from mirrord.hosts.staging import Mending, Source, Staging, list_base
 from mirrord.hosts.steps import Flight, Pause, Steps, need
 from mirrord.manifest import OWN_FOLDER, Signed, SnapshotId, show
 from mirrord.plan import Plan, Survey
@@ -288,7 +288,7 @@ class FilesHold:
         assert depth is Depth.LISTED
         assert staged.stood or self._staging is not None, "what is inspected was staged in this hold"
         top = self._staging.top if self._staging is not None else release_path(staged.release)
-        findings = self._crew.run(self._with_lock(inspect(top, signed)))
+        findings = self._crew.run(self._inspect(top, signed))
         if staged.stood:
             changing = {OWN_FOLDER + b"/" + name for name in signed.changing_files()}
             findings = Findings(
@@ -389,21 +389,13 @@ class FilesHold:
         self._lock.confirmed((yield Flight(self._lock.confirm_ops())))
         self._sure = True
 
-    def _with_lock(self, steps: Steps[T]) -> Steps[T]:
-        """Ask for the lock in the same flight as the first that `steps` asks for."""
-        asked = self._lock.confirm_ops()
-        first = next(steps)
-        assert isinstance(first, Flight)
-        outcomes = yield Flight((*asked, *first.ops))
-        self._lock.confirmed([outcome for outcome in outcomes if outcome.op in asked])
+    def _inspect(self, top: bytes, signed: Signed) -> Steps[Findings]:
+        """List a tree and read the lock again, in one flight."""
+        tree = tree_of(signed)
+        outcomes = yield Flight((*self._lock.confirm_ops(), *list_tree(top, tree.folders)))
+        self._lock.confirmed(outcomes)
         self._sure = True
-        try:
-            step = steps.send([outcome for outcome in outcomes if outcome.op not in asked])
-            while True:
-                step = steps.send((yield step))
-        except StopIteration as done:
-            result: T = done.value
-            return result
+        return compare(tree, gather(top, outcomes))
 
 
 def _put(path: bytes, data: bytes, mtime: int) -> Put:

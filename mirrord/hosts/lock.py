@@ -341,6 +341,6 @@ def _content(outcomes: Sequence[Outcome], number: int) -> tuple[bytes | None, At
     for outcome in outcomes:
         if isinstance(outcome.op, Read) and outcome.op.path == lock_path(number):
             text = outcome.value if outcome.good else None if outcome.trouble is Trouble.MISSING else b""
-        elif isinstance(outcome.op, List) and outcome.good:
+        elif outcome.op == List(OWN) and outcome.good:
             attributes = outcome.value.get(lock_path(number).rpartition(b"/")[2])
     return text, attributes

@@ -177,7 +177,8 @@ class Staging:
 
     def _stands(self) -> Steps[bool]:
         """Tell whether the release is there and whole; its changing files may be of another day."""
-        wrong = yield from inspect(release_path(self.plan.target), self.source.signed)
+        top, tree = release_path(self.plan.target), tree_of(self.source.signed)
+        wrong = compare(tree, gather(top, (yield Flight(list_tree(top, tree.folders)))))
         changing = {OWN_FOLDER + b"/" + name for name in self.source.signed.changing_files()}
         return not wrong.extra and changing.issuperset((*wrong.missing, *wrong.different))
 
@@ -195,9 +196,9 @@ class Staging:
     def _make_room_to_work(self) -> Steps[frozenset[bytes]]:
         """Make all folders and arm the switch; return the files that are finished already."""
         look: list[Op] = [ReadLink(self.layout.serve)]
-        folders = self.layout.missing_folders(self.found, OWN, STAGING, RELEASES)
         leftover = self._leftover()
         if leftover is None:
+            folders = self.layout.missing_folders(self.found, OWN, STAGING, RELEASES)
             outcomes = yield Flight([*look, *folders, *self._skeleton()], ordered=True)
             self._check(outcomes)
             return frozenset()
@@ -206,8 +207,8 @@ class Staging:
         # Renamed first: what its maker's lost connection may still have on its way does not find it any more.
         mine = staging_path(staged_id(name) or self.plan.target, self.nonce)
         rename = [Rename(STAGING + b"/" + name, mine)] if STAGING + b"/" + name != mine else []
-        trash = self.layout.missing_folders(self.found, TRASH)
-        outcomes = yield Flight([*look, *folders, *trash, *rename], ordered=True)
+        folders = self.layout.missing_folders(self.found, OWN, STAGING, RELEASES, TRASH)
+        outcomes = yield Flight([*look, *folders, *rename], ordered=True)
         if rename and not outcomes[-1].good:
             mine = self.top
         self._check(outcomes[:-1] if rename else outcomes)
@@ -370,12 +371,6 @@ def list_base(plan: Plan) -> list[List]:
         return []
     above = Manifest(dict.fromkeys(plan.link.values(), Entry(b"", 0, 0))).folders()
     return list_tree(release_path(plan.base), above)
-
-
-def inspect(top: bytes, signed: Signed) -> Steps[Findings]:
-    """Compare a tree in the account with what the snapshot's release looks like."""
-    tree = tree_of(signed)
-    return compare(tree, gather(top, (yield Flight(list_tree(top, tree.folders)))))
 
 
 @dataclass(frozen=True, slots=True)
