@@ -22,7 +22,7 @@ from mirrord.control.server import Talk
 from mirrord.control.syncing import Publishing
 from mirrord.control.works import Works
 from mirrord.decide import Permission, View, may_switch, planned_drain
-from mirrord.errors import BadUsage, Braked, MirrordError
+from mirrord.errors import BadUsage, Braked, MirrordError, Unavailable
 from mirrord.health import Round, Standing, Thresholds
 from mirrord.hosts import Progress
 from mirrord.journal import PUBLISHING, Event
@@ -279,7 +279,7 @@ class Desk:
             self._one_look([service])
         attended = moving.attend(self.works, service, None, policy, settle=not asked.get("dry_run"), adopt=False)
         if attended.reading.comparison is None:
-            raise MirrordError(f"{service}: reading the zone: {attended.reading.text}; nothing was changed")
+            raise Unavailable(f"{service}: reading the zone: {attended.reading.text}; nothing was changed")
         self._ask(lambda: self.mind.read(service, attended.reading))
         view: View = self._ask(lambda: self.mind.view(service, now=time.monotonic()))
         target = target or view.serving
@@ -319,7 +319,6 @@ class Desk:
         mirror = self.works.settings.mirror(str(asked.get("mirror", ""))).name
         if not asked.get("dry_run"):
             self.works.journal.drain(mirror, str(asked.get("reason") or "no reason given"), who)
-            self._note("drain", f"{mirror} is drained: {asked.get('reason') or 'no reason given'}", who)
         return {"mirror": mirror, "drained": True, "serves": self._ask(lambda: self._served_by(mirror))}
 
     def _served_by(self, mirror: str) -> list[dict[str, Any]]:
@@ -335,8 +334,6 @@ class Desk:
         """Take a mirror back into consideration."""
         mirror = self.works.settings.mirror(str(asked.get("mirror", ""))).name
         changed = self.works.journal.undrain(mirror, who)
-        if changed:
-            self._note("drain", f"{mirror} is no longer drained", who)
         return {"mirror": mirror, "drained": False, "changed": changed}
 
     # -- orders
@@ -345,8 +342,6 @@ class Desk:
         """Stop automatic acts."""
         reason, seconds = str(asked.get("reason") or "no reason given"), asked.get("seconds")
         holds = [self.works.journal.hold(what, reason, who, seconds) for what in self._holdable(asked.get("what"))]
-        for held in holds:
-            self._note("hold", f"{held.what} is held: {reason}", who)
         return {"holds": [showing.hold(held) for held in holds]}
 
     def unhold(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
@@ -356,7 +351,6 @@ class Desk:
             held = self.works.journal.held(what)
             if held is not None and self.works.journal.unhold(what, who):
                 ended.append(showing.hold(held))
-                self._note("hold", f"{what} is no longer held", who)
         return {"ended": ended}
 
     def _holdable(self, what: str | None) -> list[str]:

@@ -255,7 +255,7 @@ def status(works: Works, mind: Mind, *, running: bool, since: float) -> dict[str
     now, wall = time.monotonic(), time.time()
     settings, journal = works.settings, works.journal
     newest = works.store.newest()
-    warnings = [*settings.warnings, *mind.troubles()]
+    warnings = mind.troubles()
     warnings += blind(mind.standing, [address for mirror in settings.mirrors for address in mirror.addresses])
     drained, last, runs = journal.drained(), journal.last_seen(), journal.publishes()
     return build_status(
