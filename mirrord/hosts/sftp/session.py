@@ -49,6 +49,8 @@ STALL = 30.0
 """Seconds without any answer after which a connection is given up."""
 KEEPALIVE = 15
 """Seconds of silence after which something is sent, so that no router on the way forgets us."""
+LAST_WORDS = 0.5
+"""Seconds: on a line that broke, paramiko closes the channels a moment before it says that the line is gone."""
 OUR_WINDOW = 8 * 1024 * 1024
 """Bytes that a server may send on a channel before we say that we read them."""
 KEPT_BACK = 96 * 1024
@@ -344,6 +346,9 @@ class SftpFiles:
         self._channels = [channel for channel, answer in zip(self._channels, answers, strict=True) if answer]
         first = next((answer for answer in answers if answer), None)
         if first is None:
+            transport.join(LAST_WORDS)
+            if not transport.is_active():
+                raise transport.get_exception() or EOFError
             raise Refused(f"{self._where}: the account has no SFTP")
         self._agree(first, ordered=ordered)
 
