@@ -26,6 +26,7 @@ from mirrord.switches import (
     SentKind,
     Switch,
     ZoneState,
+    open_switch,
 )
 from mirrord.switches.rfc2136 import Rfc2136
 from mirrord.switches.transaction import Patience, followed, remember_name_servers
@@ -224,6 +225,39 @@ def test_a_refusal_that_nobody_signed_is_believed_after_reading(primary: NameSer
         applied = controller.move("lyon")
 
     assert (refused.kind, applied.kind) == (Kind.UNCHANGED, Kind.DONE)
+
+
+def test_a_refusal_that_nobody_signed_is_not_believed_without_reading(bind: Bind, journal: Journal) -> None:
+    """The server refuses, and then says nothing more: whether it was applied is unknown."""
+    with Road(bind) as road:
+        controller = at_milan(journal, road, key_of=bind, timeout=0.3)
+
+        def refuse_and_fall_silent(wire: bytes) -> bytes:
+            road.on_query = lambda _: SILENCE
+            return answer_to(wire, dns.rcode.REFUSED)
+
+        road.on_update = refuse_and_fall_silent
+        result = controller.move("lyon")
+
+    assert result.kind is Kind.UNKNOWN
+    assert "reading what stands" in result.text
+
+
+@pytest.mark.parametrize("signed", [True, False], ids=["signed", "unsigned"])
+def test_a_refusal_of_what_was_sent_before_says_nothing_about_the_first_time(
+    bind: Bind, journal: Journal, signed: bool
+) -> None:
+    """The first update may still sit in a queue: that the second one is refused does not close the plan."""
+    with Road(bind, on_update=lambda _: None) as road:
+        controller = at_milan(journal, road, key_of=bind)
+        controller.patience = Patience(commit=0.1)
+        controller.move("lyon")
+        road.on_update = lambda wire: answer_to(wire, dns.rcode.REFUSED, bind.key if signed else None)
+        found = controller.resolve(again=True)
+
+    assert found is not None
+    assert (found.kind, found.exit_code) == (Kind.UNKNOWN, 75)
+    assert journal.intent("web") is not None
 
 
 def test_a_secret_that_cannot_be_read_leaves_no_plan_open(bind: Bind, journal: Journal) -> None:
@@ -648,6 +682,38 @@ def test_a_lagging_secondary_does_not_close_an_open_plan(lab: Lab, bind: Bind, j
     assert "which may lag" in found.text
     assert controller.resolve() is not None
     assert bind.holds(WWW, "A", LYON)
+
+
+def test_a_fence_that_a_lagging_secondary_cannot_explain_does_not_close_an_open_plan(
+    lab: Lab, bind: Bind, journal: Journal
+) -> None:
+    """Sent again, the plan meets the fence because it was applied: the secondary has only not heard of it yet."""
+    behind = lab.bind(text=TEXT, key=bind.key)
+    adoption = desk(journal, bind, key=bind.key)
+    first = adoption.plan("milan")
+    adoption.run(first)
+    open_switch(settings(behind, key=bind.key)).send(first)
+    with Road(bind, on_query=Road(behind).forward) as forwarder:
+        unreachable = Endpoint("127.0.0.1", free_port())
+        controller = desk(journal, unreachable, forwarder, key=bind.key, authoritative=[bind])
+        controller.patience = Patience(commit=0.1)
+
+        def lose(wire: bytes) -> None:
+            forwarder.forward(wire)
+
+        forwarder.on_update = lose
+        lost = controller.move("lyon")
+        forwarder.on_update = None
+        fenced = controller.resolve(again=True)
+        forwarder.on_query = None
+        found = controller.resolve(again=True)
+
+    assert lost.kind is Kind.UNKNOWN
+    assert fenced is not None
+    assert fenced.sent is not None
+    assert (fenced.sent.kind, fenced.kind) == (SentKind.FENCED, Kind.UNKNOWN)
+    assert found is not None
+    assert found.kind is Kind.DONE
 
 
 # -- taking over
