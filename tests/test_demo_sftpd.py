@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from tests.demo_hosts import PRIVATE, account_of, host_of
 from tests.grounds import Ground
 from tests.lab.processes import program
 from tests.lab.waiting import until
+from tests.publish_to_be_killed import Victims
 from tests.publishing import Publisher, release_of
 
 SITE = {
@@ -342,6 +344,57 @@ def test_a_publish_broken_off_at_any_point_shows_readers_the_old_or_the_new(tmp_
             assert read(host) == after, f"broken off at {point}"
             assert _left(host.folder) == usual, f"broken off at {point}"
         shutil.rmtree(tmp_path / "account")
+
+
+class Killing:
+    """Counts what the host is asked to do, and kills who asks before it does one thing."""
+
+    def __init__(self, at: int | None = None) -> None:
+        self.at = at
+        self.passed = 0
+        self.victim = 0
+        self.known = threading.Event()
+        self._lock = threading.Lock()
+
+    def __call__(self, _: wire.Request, reply: wire.Reply | None) -> None:
+        """Let a request be done, or not."""
+        with self._lock:
+            self.passed += reply is None
+            here = reply is None and self.passed == self.at
+        if here:
+            self.known.wait()
+            os.kill(self.victim, signal.SIGKILL)
+            raise Cut
+
+
+def test_a_publish_killed_at_any_point_leaves_a_lock_that_is_in_nobodys_way(tmp_path: Path) -> None:
+    """
+    Before each request, so after each reply: the lock of the killed process is taken over at once, for this machine
+    knows that it is gone. Readers see one whole release or the other, and nothing is left behind.
+    """
+    with Victims([SITE, NEXT]) as victims:
+        before, after = (release_of(signed, victims.publisher.content) for signed in victims.taken)
+        with host_of(tmp_path / "first") as host:
+            victims.publish(account_of(host), 0)
+            shutil.copytree(host.folder, tmp_path / "old", symlinks=True)
+            host.gate = counting = Killing()
+            victims.begin(account_of(host), 1)
+            assert victims.ended() == 0
+            usual = _left(host.folder)
+
+        for point in range(1, counting.passed + 1):
+            shutil.copytree(tmp_path / "old", tmp_path / "account", symlinks=True)
+            with host_of(tmp_path / "account", gate=(killing := Killing(point))) as host:
+                killing.victim = victims.begin(account_of(host), 1)
+                killing.known.set()
+                assert victims.ended() == -signal.SIGKILL, f"killed at {point}"
+                host.gate = None
+                assert read(host) in (before, after), f"killed at {point}"
+                victims.publish(account_of(host), 1)
+                assert read(host) == after, f"killed at {point}"
+                assert _left(host.folder) == usual, f"killed at {point}"
+            shutil.rmtree(tmp_path / "account")
+        assert victims.watched < counting.passed // 10, "only a lock file that was not yet written is nobody's"
 
 
 def _left(account: Path) -> list[str]:
