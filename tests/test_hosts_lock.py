@@ -14,10 +14,10 @@ import pytest
 
 from mirrord.errors import Locked, MirrordError, Unavailable
 from mirrord.hosts import Holder
-from mirrord.hosts.files import Create, MakeFolder, Op, Read, Remove, Rename, Rewrite
+from mirrord.hosts.files import Create, MakeFolder, Op, Put, Read, Remove, Rename, Rewrite, Symlink
 from mirrord.hosts.host import FilesHold, FilesHost
 from mirrord.hosts.lock import Record, is_alive, parse_record, this_process
-from mirrord.hosts.memory import Disk, MemoryFiles
+from mirrord.hosts.memory import Cut, Disk, Killed, MemoryFiles
 from mirrord.manifest import Signed
 from mirrord.plan import make_plan
 from tests.publishing import Clock, Publisher, host_on, litter, releases, whole
@@ -221,6 +221,55 @@ def deposed_before(disk: Disk, publisher: Publisher, when: Callable[[Op], bool])
     assert whole(disk, third, publisher.content), "readers stay where the living holder led them"
     assert third.snapshot.id.encode() in releases(disk)
     return error
+
+
+def test_a_deposed_holder_cannot_switch_to_what_stood_already(disk: Disk, publisher: Publisher) -> None:
+    """
+    A whole release that only waits to be served is switched to in a moment; deposed in this moment, its temporary link
+    would be made after those were removed. So the lock is read once more.
+    """
+    first, second = publisher.take(SITE), publisher.take({**SITE, b"index.html": b"two"})
+    publisher.publish(MemoryFiles(disk), first)
+    cut = Cut(lambda op: isinstance(op, Rename) and op.new == b"current", killed=True)
+    with pytest.raises(Killed):
+        publisher.publish(MemoryFiles(disk, cut=cut), second)
+    other = Publisher(key=publisher.key, content=publisher.content, taken=dict(publisher.taken), serial=2, name="other")
+    other.clock = publisher.clock
+    third = other.take({**SITE, b"index.html": b"three"})
+    files = MemoryFiles(disk)
+
+    def tick(number: int) -> None:
+        if files.done and isinstance(files.done[-1], Symlink) and files.done[-1].path.startswith(b".mirrord/current."):
+            disk.tick = None
+            other.publish(MemoryFiles(disk), third)
+
+    disk.tick = tick
+    with pytest.raises((Locked, Unavailable)):
+        publisher.publish(files, second)
+    assert not disk_ticks(disk), "the moment came"
+    assert whole(disk, third, publisher.content)
+
+
+def test_a_deposed_holder_posts_no_card_into_the_release_of_another(disk: Disk, publisher: Publisher) -> None:
+    """A card of one snapshot in the release of another is a forgery to every reader."""
+    first = publisher.take(SITE)
+    publisher.publish(MemoryFiles(disk), first)
+    again = publisher.sign_again(first)
+    other = Publisher(key=publisher.key, content=publisher.content, taken=dict(publisher.taken), serial=1, name="other")
+    other.clock = publisher.clock
+    second = other.take({**SITE, b"index.html": b"two"})
+    files = MemoryFiles(disk)
+
+    def tick(number: int) -> None:
+        if files.done and isinstance(files.done[-1], Put) and files.done[-1].path.startswith(b".mirrord/temp."):
+            disk.tick = None
+            other.publish(MemoryFiles(disk), second)
+
+    disk.tick = tick
+    with pytest.raises((Locked, Unavailable)):
+        publisher.publish(files, again)
+    assert not disk_ticks(disk), "the moment came"
+    assert whole(disk, second, publisher.content)
 
 
 def disk_ticks(disk: Disk) -> bool:

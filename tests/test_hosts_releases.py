@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
-from mirrord.errors import Braked, Damaged, Full, Refused, Unavailable
+from mirrord.errors import Braked, Conflict, Damaged, Full, Refused, Unavailable
 from mirrord.hosts.files import (
     Create,
     Kind,
     Link,
     MakeFolder,
     Op,
+    Outcome,
     Put,
     Remove,
     Rename,
@@ -546,6 +548,68 @@ def test_a_folder_that_comes_just_before_the_switch_stays(disk: Disk, publisher:
         publisher.publish(files, publisher.take(SITE))
     assert node(disk, b"current").kind is Kind.FOLDER
     assert litter(disk) == []
+
+
+def test_a_person_who_leads_readers_elsewhere_while_we_stage_is_not_overruled(disk: Disk, publisher: Publisher) -> None:
+    """Somebody at the host went back by hand, without our lock: the plan is of another day, and says so."""
+    first, second, third = (publisher.take({**SITE, b"index.html": b"%d" % n}) for n in range(3))
+    publisher.publish(MemoryFiles(disk), first)
+    publisher.publish(MemoryFiles(disk), second)
+    files = MemoryFiles(disk)
+
+    def go_back(number: int) -> None:
+        if any(isinstance(op, Put) for op in files.done):
+            disk.tick = None
+            by_hand: list[Op] = [Symlink(release(first), b"new"), Rename(b"new", b"current", over=True)]
+            assert all(outcome.good for outcome in MemoryFiles(disk).in_order(by_hand))
+
+    disk.tick = go_back
+    with pytest.raises(Conflict):
+        publisher.publish(files, third)
+    assert whole(disk, first, publisher.content)
+
+
+def test_a_card_is_posted_only_into_the_release_that_it_is_of(disk: Disk, publisher: Publisher) -> None:
+    """Somebody at the host led readers back by hand just now: today's card there would forge yesterday's pages."""
+    first, second = publisher.take(SITE), publisher.take(NEXT)
+    publisher.publish(MemoryFiles(disk), first)
+    publisher.publish(MemoryFiles(disk), second)
+    files = MemoryFiles(disk)
+
+    def go_back(number: int) -> None:
+        if any(isinstance(op, Put) for op in files.done):
+            disk.tick = None
+            by_hand: list[Op] = [Symlink(release(first), b"new"), Rename(b"new", b"current", over=True)]
+            assert all(outcome.good for outcome in MemoryFiles(disk).in_order(by_hand))
+
+    disk.tick = go_back
+    with pytest.raises(Conflict):
+        publisher.publish(files, publisher.sign_again(second))
+    assert whole(disk, first, publisher.content)
+    publisher.publish(MemoryFiles(disk), second)
+    assert litter(disk) == []
+
+
+class SaysYes(MemoryFiles):
+    """A host that answers well to the switch, and does not do it."""
+
+    def in_order(self, ops: Sequence[Op]) -> list[Outcome]:
+        """Do all else."""
+        switches = {n for n, op in enumerate(ops) if isinstance(op, Rename) and op.new == b"current"}
+        done = iter(super().in_order([op for n, op in enumerate(ops) if n not in switches]))
+        return [Outcome(op) if n in switches else next(done) for n, op in enumerate(ops)]
+
+
+def test_a_switch_is_believed_when_it_was_read_back(disk: Disk, publisher: Publisher) -> None:
+    """An answer proves nothing: what readers are led to does."""
+    first, second = publisher.take(SITE), publisher.take(NEXT)
+    publisher.publish(MemoryFiles(disk), first)
+
+    with pytest.raises(Unavailable, match="afterwards it served"):
+        publisher.publish(SaysYes(disk), second)
+    assert whole(disk, first, publisher.content)
+    publisher.publish(MemoryFiles(disk), second)
+    assert whole(disk, second, publisher.content)
 
 
 # What is dropped

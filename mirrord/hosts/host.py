@@ -356,7 +356,8 @@ class FilesHold:
             need(outcome, doing)
         outcomes = yield Flight((*self._lock.confirm_ops(), ReadLink(self._layout.serve)))
         self._lock.confirmed(outcomes)
-        current = self._layout.served_by(next(o for o in outcomes if isinstance(o.op, ReadLink)))
+        # A card in the release of another snapshot would make it forged.
+        current = self._layout.check_current(next(o for o in outcomes if isinstance(o.op, ReadLink)), self._served)
         if current is not None:
             yield from self._layout.post(current, temps)
 
