@@ -31,8 +31,8 @@ from mirrord.hosts.sftp.wire import Attrs, Code, Malformed, OpenFlags, Reply, Re
 
 LARGEST_BLOCK = 128 * 1024
 """Bytes of content in one request, where the server takes as much."""
-LONGEST_WAVE = 16
-"""Requests of one listing or of one file's reading that are sent together."""
+FIRST_WAVE, LONGEST_WAVE = 5, 16
+"""Requests of one listing that are sent together at first, and at most; OpenSSH tells 100 names in each answer."""
 MOST_NAMES = 5_000_000
 """Names in one folder; a listing without end is a hostile one."""
 POSIX_RENAME, HARD_LINK, STATVFS, LIMITS = (
@@ -302,7 +302,7 @@ def listing(op: files.List | files.Walk, path: bytes, terms: Terms) -> Talk:
     if not isinstance(reply, wire.Handle):
         return failed(op, reply)
     handle, found, untold = reply.handle, dict[bytes, Attributes](), list[bytes]()
-    wave, end, why = 2, None, ""
+    wave, end, why = FIRST_WAVE, None, ""
     while end is None and not why:
         before = len(found) + len(untold)
         for reply in (yield (wire.ReadDir(handle),) * wave):
