@@ -716,6 +716,20 @@ def test_a_fence_that_a_lagging_secondary_cannot_explain_does_not_close_an_open_
     assert found.kind is Kind.DONE
 
 
+def test_what_was_sent_is_read_back_where_it_was_sent(lab: Lab, bind: Bind, journal: Journal) -> None:
+    """The first road is a secondary that forwards nothing and lags: the primary behind the second one knows."""
+    behind = lab.bind(text=TEXT, key=bind.key)
+    unwilling = Road(behind, on_update=lambda wire: answer_to(wire, dns.rcode.REFUSED, bind.key))
+    with unwilling:
+        controller = desk(journal, unwilling, bind, key=bind.key, authoritative=[bind])
+        controller.patience = Patience(commit=0.1)
+        result = controller.move("lyon")
+
+    assert result.kind is Kind.DONE
+    assert result.zone is not None
+    assert result.zone.server == str(endpoint(bind))
+
+
 # -- taking over
 
 
