@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from dataclasses import replace
 from itertools import count
 
@@ -24,6 +25,8 @@ from tests.lab.disks import SmallDisk
 from tests.lab.folders import is_root
 from tests.lab.proxy import Proxy
 from tests.lab.sshd import Sshd
+from tests.lab.waiting import until
+from tests.publish_to_be_killed import Victims
 from tests.publishing import IDENTITY, NO_GUARD, Clock, Publisher, release_of
 
 FIVE = {
@@ -49,6 +52,12 @@ def sshd(module_lab: Lab) -> Sshd:
 def line(module_lab: Lab, sshd: Sshd) -> Proxy:
     """Return the line to it."""
     return module_lab.proxy(sshd.host, sshd.port)
+
+
+@pytest.fixture(scope="module")
+def slow_line(module_lab: Lab, sshd: Sshd) -> Proxy:
+    """Return a longer line to it, on which things take their time."""
+    return module_lab.proxy(sshd.host, sshd.port, round_trip=0.03)
 
 
 @pytest.fixture
@@ -127,6 +136,27 @@ def test_a_line_that_breaks_at_any_point_leaves_a_whole_release_and_the_next_pub
     assert litter(here) == []
     modes = {kind: mode for path, (kind, mode) in here.modes("releases").items()}
     assert modes == {Kind.FILE: 0o644, Kind.FOLDER: 0o755}
+
+
+@pytest.mark.parametrize("share", [0.35, 0.5, 0.65, 0.8, 0.9])
+def test_a_killed_publish_leaves_a_whole_release_and_the_next_one_finishes(
+    sshd: Sshd, slow_line: Proxy, here: Ground, traffic: dict[str, int], share: float
+) -> None:
+    """The machine goes down in the middle; started again, it knows that the process which holds the lock is gone."""
+    with Victims([FIVE, CHANGED]) as victims:
+        allowed = [release_of(signed, victims.publisher.content) for signed in victims.taken]
+        victims.publish(account(sshd, here), 0)
+        before = slow_line.passed("up")
+        victim = victims.begin(account(sshd, here, slow_line.port), 1)
+        until(lambda: slow_line.passed("up") - before > traffic["up"] * share, 20, "so much to be sent")
+        os.kill(victim, signal.SIGKILL)
+
+        assert victims.ended() == -signal.SIGKILL
+        assert here.served() in allowed
+        until(lambda: sshd.sessions == 0, 20, "the server to notice")
+        victims.publish(account(sshd, here), 1)
+        assert here.served() == allowed[1]
+        assert litter(here) == []
 
 
 def test_publishing_retries_by_itself_over_a_line_that_breaks(
