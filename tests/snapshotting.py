@@ -150,4 +150,6 @@ class Ground:
     def litter(self) -> list[str]:
         """Return what stands in the store beside snapshots, contents and locks."""
         known = {"snapshots", "objects", "seen", "store.lock", "signing.lock"}
+        if not self.store.directory.exists():
+            return []
         return sorted(found.name for found in self.store.directory.iterdir() if found.name not in known)

@@ -7,6 +7,7 @@ import pytest
 
 from mirrord.errors import Braked
 from mirrord.snapshot.source import Source
+from mirrord.snapshot.store import Store
 from tests.snapshotting import Ground
 
 
@@ -246,3 +247,12 @@ def test_a_path_that_no_server_can_hold_is_refused(ground: Ground, depth: int) -
     os.close(here)
 
     refused(ground, "path", r"'dddd.* bytes long, its longest name 100; .*: shorten or exclude it")
+
+
+def test_our_own_state_is_not_published(ground: Ground) -> None:
+    """It changes while it is taken, and holds every earlier version: a wrong `state.directory` is told at once."""
+    ground.store = Store(ground.site / "var/state", "example")
+
+    refused(ground, "own-state", r"var/state, lies in it and would be published; .*or exclude it")
+    ground.exclude("/var/")
+    assert ground.take().snapshot.files == 31

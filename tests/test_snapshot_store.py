@@ -396,7 +396,7 @@ def test_a_store_that_cannot_be_written_is_one_sentence(ground: Ground) -> None:
     said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
     assert said.startswith(f"{Refused.__name__} example: sweeping: Permission denied")
-    assert "give mirrord's user the right to write" in said
+    assert "give mirrord's user its rights on" in said
 
 
 # -- damage

@@ -41,7 +41,7 @@ def door(who: str, doing: str, folder: Path) -> Iterator[None]:
                 f"{who}: {doing}: the disk of {folder} is full ({why}){left}; make room there", None, free
             ) from e
         if e.errno in _REFUSED:
-            raise Refused(f"{who}: {doing}: {why}{where}; give mirrord's user the right to write in {folder}") from e
+            raise Refused(f"{who}: {doing}: {why}{where}; give mirrord's user its rights on {folder}") from e
         raise MirrordError(f"{who}: {doing}: {why}{where}; look at the disk of {folder}") from e
 
 

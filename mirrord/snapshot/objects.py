@@ -8,6 +8,7 @@ link to the source: who edits the source in place would edit the past.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import threading
@@ -22,6 +23,7 @@ from mirrord.snapshot import disk
 SMALL = 1 << 20
 """Bytes; up to so many are read at once."""
 _PIECE = 1 << 20
+_LOST = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EIO))
 _BLOCK = 4096
 """A smaller file is never shared with the source: there is nothing to be saved."""
 
@@ -71,14 +73,20 @@ class Objects:
             return False
 
     def open(self, digest: bytes) -> BinaryIO:
-        """Open a content; raises Damaged where it is missing or cannot be read."""
-        try:
-            return Path(os.fsdecode(self.path(digest))).open("rb")
-        except OSError as e:
-            raise Damaged(
-                f"{self.who}: reading the content {digest.hex()[:12]}...: {e.strerror}; the store is damaged: bring"
-                " the state folder back, or run `mirrord snapshot` to fill it again from the source"
-            ) from e
+        """Open a content; raises Damaged where it is missing or the disk has lost it, others of ours else."""
+        with disk.door(self.who, f"reading the content {digest.hex()[:12]}...", self.folder):
+            try:
+                return Path(os.fsdecode(self.path(digest))).open("rb")
+            except OSError as e:
+                if e.errno not in _LOST:
+                    raise
+                raise self._lost(digest, e) from e
+
+    def _lost(self, digest: bytes, error: OSError) -> Damaged:
+        return Damaged(
+            f"{self.who}: reading the content {digest.hex()[:12]}...: {error.strerror}; the store is damaged: bring"
+            f" {self.folder.parent} back from a backup, or have what the source still has read anew"
+        )
 
     def names(self) -> Iterator[tuple[str, Path]]:
         """Yield every content's digest in hex, and its file."""

@@ -104,6 +104,14 @@ class Store:
                 found.append(self._shelf.card(snapshot).snapshot)
         return found
 
+    def card(self, snapshot: SnapshotId) -> Snapshot:
+        """Return a snapshot's card alone. Raises BadUsage where it is not in the store, Damaged."""
+        return self._shelf.card(snapshot).snapshot
+
+    def signed_at(self, snapshot: SnapshotId) -> int:
+        """Return when a card was signed last, Unix seconds. Raises BadUsage where it is not in the store, Damaged."""
+        return self._shelf.card(snapshot).signed_at
+
     def load(self, snapshot: SnapshotId) -> Signed:
         """Return a snapshot with its manifest and signatures. Raises BadUsage where it is not in the store, Damaged."""
         return self._shelf.load(snapshot)
@@ -146,18 +154,19 @@ class Store:
         removal, no other. `seen` is told how far the reading is.
 
         Raises Braked (`no-source`, `empty-source`, `must-exist`, `unreadable`, `link`, `path`, `own-folder`,
-        `deletions`), PutOff (the source does not stand still), Full, Locked, Damaged, Refused (our own folder), and
-        Cancelled; after the rename that makes it a snapshot, nothing any more.
+        `own-state`, `deletions`), PutOff (the source does not stand still), Full, Locked, Damaged, Refused (our own
+        folder), and Cancelled; after the rename that makes it a snapshot, nothing any more.
         """
         stop = stop or threading.Event()
         with self._alone("taking a snapshot") as warnings:
             before, remembered = self._before(), self._load_seen()
-            taking = Taking(source, remembered, stop, seen)
+            taking = self._look(source, remembered, stop, seen)
             ahead = highest_seen > before.serial
             if before.card and not ahead and remembered.snapshot == before.card.id and taking.unchanged():
                 return Taken(before.card, changed=False, warnings=(*taking.sight.warnings, *warnings))
             old = before.manifest()
-            self._check_removal(source, old, _outline(taking, old), guard, allow_deletions=allow_deletions)
+            if old.entries and not allow_deletions:
+                self._check_removal(source, old, _outline(taking, old), guard, allow_deletions=False)
             intake = self._intake(taking, old, stop)
             try:
                 reading = taking.read(intake, self._trust(old))
@@ -188,10 +197,11 @@ class Store:
         stop: threading.Event | None = None,
     ) -> Scanned:
         """Find out what `take` would do, and write nothing. Raises what `take` would, but Full and Locked."""
+        stop = stop or threading.Event()
         before = self._before()
-        taking = Taking(source, self._load_seen(), stop or threading.Event(), seen)
+        taking = self._look(source, self._load_seen(), stop, seen)
         old = before.manifest()
-        reading = taking.read(Hashing(stop or threading.Event()), lambda _path, _digest, _size: True)
+        reading = taking.read(Hashing(stop), lambda _path, _digest, _size: True)
         manifest = publish_times(reading.found(), old.entries, before.gone(), now_wall)
         self._check_removal(source, old, manifest, guard, allow_deletions=allow_deletions)
         return Scanned(manifest, difference(old, manifest), reading.sight.warnings)
@@ -336,6 +346,20 @@ class Store:
     def _before(self) -> _Before:
         newest = self._shelf.newest()
         return _Before(self._shelf, newest.snapshot if newest else None)
+
+    def _look(
+        self, source: Source, remembered: Seen, stop: threading.Event, seen: Callable[[Progress], None]
+    ) -> Taking:
+        """Walk the source; raises Braked where we would find ourselves in it."""
+        taking = Taking(source, remembered, stop, seen)
+        root, here = taking.sight.root + b"/", os.path.realpath(os.fsencode(self.directory)) + b"/"
+        if here.startswith(root) and any(path.startswith(here[len(root) :]) for path in taking.sight.files):
+            raise Braked(
+                f"source {source.path}: mirrord's own state, {self.directory}, lies in it and would be published; move"
+                " one of the two, or exclude it; nothing is published",
+                "own-state",
+            )
+        return taking
 
     def _intake(self, taking: Taking, old: Manifest, stop: threading.Event) -> Intake:
         """Make ready for new contents; raises Full where there is no room for those that are certainly new."""
