@@ -335,8 +335,9 @@ class SftpFiles:
                 self._await(answered, deadline)
                 if not _is_over(channel):
                     channel.in_buffer.set_event(cast("Any", self._bell))
-                    channel.settimeout(0.0)
+                    channel.settimeout(deadline.left)
                     channel.sendall(greeting)  # only now the server takes anything: its window was 0 before
+                    channel.settimeout(0.0)
                     self._channels.append(channel)
             answers = self._greet(deadline, 2 if ordered else 1)
         except _BROKEN as e:
