@@ -219,7 +219,7 @@ def publish(host: Host, task: Task, trail: Trail | None = None) -> Published:
         return _keep_up(host, task, outlook)
     plan = outlook.plan(task.mirror, task.target, task.signed.manifest, task.suspects)
     with host.hold(task.me, task.known, outlook.survey, plan, task.stop) as hold:
-        if hold.found is not outlook.survey:  # a dead holder's lock was taken over: what we saw may be old
+        if hold.found is not outlook.survey:  # others were at it: what we saw may be old
             outlook = task.outlook(host, hold.found)
             if _serves(outlook.survey, task):
                 return _tend(hold, task, outlook)

@@ -114,6 +114,23 @@ def test_a_silent_lock_of_another_machine_is_dead_after_a_minute_of_our_own_cloc
     assert litter(disk) == []
 
 
+def test_what_another_holder_did_while_we_watched_is_looked_at_again(disk: Disk, publisher: Publisher) -> None:
+    """It switched and went after our first look: the plan rests on what stands when the lock is ours."""
+    first, second, third = (publisher.take({**SITE, b"index.html": b"%d" % n}) for n in range(3))
+    publisher.publish(MemoryFiles(disk), first)
+    lost = MemoryFiles(disk, cut=Cut(lambda op: isinstance(op, Rename) and op.new == b"current"))
+    with pytest.raises(Unavailable):
+        publisher.publish(lost, second)
+    clock = Clock()
+    clock.waits.append(lost.arrive)
+
+    result = publisher.publish(MemoryFiles(disk), third, alive=None, clock=clock)
+    assert lost.late == []
+    assert result.result == "published"
+    assert whole(disk, third, publisher.content)
+    assert litter(disk) == []
+
+
 def test_a_lock_that_changes_while_we_watch_belongs_to_the_living(disk: Disk, publisher: Publisher) -> None:
     """Its holder rewrites it every 20 s: we hear of it within a few seconds more."""
     record = left_lock(disk)

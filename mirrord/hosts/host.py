@@ -240,7 +240,7 @@ class FilesHold:
         self._crew.run(self._lock.take(self.found.locks, missing, asked, listed.append))
         if ahead is not None:
             self._base = (ahead.base, listed)
-        if self._lock.took_over:
+        if self._lock.overtaken:
             self.found = self._crew.run(self._layout.survey())
             self._served = self.found.current
 

@@ -167,7 +167,8 @@ class Lock:
         self.number = 0
         self.held = False
         """Whether the lock file is ours, as far as we know: nobody removes another's."""
-        self.took_over = False
+        self.overtaken = False
+        """Whether others were at it before we came to hold it: what the caller saw may be old."""
         self.server_time = 0
         """When we last saw our lock change, by the mirror's clock: never later than its now."""
         self._record = Record(me, nonce)
@@ -235,6 +236,7 @@ class Lock:
         raise Unavailable(f"{self._doing}: others were quicker {_TRIES} times; the next try looks again")
 
     def _look(self) -> Steps[list[int]]:
+        self.overtaken = True
         (listing,) = yield Flight((List(OWN),))
         return _numbers(listing)
 
@@ -272,7 +274,7 @@ class Lock:
         for outcome in (yield Flight([Remove(path) for path in stale])):
             if outcome.trouble is not Trouble.MISSING:
                 need(outcome, self._doing)
-        self.took_over = True
+        self.overtaken = True
 
     def beat(self) -> Rewrite:
         """Make the next sign of life; its outcome belongs to `heard`."""
