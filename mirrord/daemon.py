@@ -26,7 +26,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from mirrord.config import Settings, load
-from mirrord.control import moving, syncing
+from mirrord.control import moving
 from mirrord.control.crew import make_crew
 from mirrord.control.desk import Desk
 from mirrord.control.looking import Looker
@@ -34,13 +34,12 @@ from mirrord.control.mind import Mind, Reading
 from mirrord.control.notify import Notifier
 from mirrord.control.server import ControlServer, Talk
 from mirrord.control.syncing import Publishing
+from mirrord.control.upkeep import RENEW_EVERY, Upkeep
 from mirrord.control.works import Works
 from mirrord.decide import Move
-from mirrord.errors import BadConfig, MirrordError, NoAnswer, PutOff
-from mirrord.health import Round, Verdict
+from mirrord.errors import BadConfig, MirrordError, NoAnswer
+from mirrord.health import Round
 from mirrord.journal import Event
-from mirrord.publish import Published
-from mirrord.snapshot.store import Taken
 
 _log = logging.getLogger(__name__)
 
@@ -96,26 +95,32 @@ class Daemon:
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         )
         self._coordinators = make_crew("round", 2)
-        self._snapshots = make_crew("snapshot", 1)
         self._round_began: float | None = None
-        self._syncing = False
         self._reading: set[str] = set()
-        self._retry: dict[str, tuple[float, float]] = {}
         self._ticked = clocks.monotonic()
         self._open(settings)
         self._alone = contextlib.ExitStack()
         self._alone.enter_context(self.works.locked("daemon"))
         self.mind = Mind(settings, self.works.journal, now=clocks.monotonic(), wall=clocks.wall())
+        self.upkeep = Upkeep(self.works, self.mind, self.publishing, self._later, clocks.monotonic)
         self._make_desk()
         self._server = ControlServer(settings.control.socket, self._call)
 
     def _open(self, settings: Settings) -> None:
         self.works = Works(settings)
         self.looker = Looker(self.works)
-        self.publishing = Publishing(self.works, lambda published: self.post(lambda: self._published(published)))
+        self.publishing = Publishing(self.works, lambda published: self.post(lambda: self.upkeep.ended(published)))
 
     def _make_desk(self) -> None:
-        self.desk = Desk(self.works, self.mind, self.looker, self.publishing, ask=self.ask, daemon=True)
+        self.desk = Desk(
+            self.works,
+            self.mind,
+            self.looker,
+            self.publishing,
+            ask=self.ask,
+            daemon=True,
+            ordered=lambda: self.post(self._obey),
+        )
 
     # -- what other threads may call
 
@@ -194,7 +199,8 @@ class Daemon:
         for name, every, act in (
             ("look", settings.probe.every, self._look),
             ("names", settings.probe.every, self._read_zones),
-            ("sync", settings.snapshot.every, self._sync),
+            ("sync", settings.snapshot.every, self.upkeep.take),
+            ("renew", RENEW_EVERY, self.upkeep.bring),
             ("remember", 3600.0, self._remember_name_servers),
         ):
             self._scheduler.add_job(
@@ -223,7 +229,7 @@ class Daemon:
         self.mind.saw(seen, self.works.settings.thresholds(), self.looker.published())
         for service in self.mind.affairs:
             self._conclude(service)
-        self._catch_up()
+        self.upkeep.looked()
 
     # -- deciding and moving
 
@@ -237,23 +243,23 @@ class Daemon:
 
     def _start_move(self, service: str, move: Move) -> None:
         affair = self.mind.affairs[service]
-        affair.busy = f"moving to {move.target}"
+        self.mind.claim(service, f"moving readers to {move.target}")
         reading, works, looker, standing = affair.reading, self.works, self.looker, self.mind.standing
         policy = self.mind.policy(service)
         future = works.naming.submit(moving.carry_out, works, looker, standing, move, policy, reading)
         self._later(future, lambda moved: self._moved(service, move, moved))
 
+    def _obey(self) -> None:
+        """Act on an order at once, not with the next round."""
+        for service in self.mind.affairs if self.mind.round is not None else ():
+            self._conclude(service)
+        self._read_zones()
+
     def _moved(self, service: str, move: Move, moved: moving.Moved | MirrordError) -> None:
-        affair = self.mind.affairs.get(service)
-        if affair is None:
-            return
-        affair.busy = ""
+        self.mind.release(service)
         if isinstance(moved, MirrordError):
-            affair.trouble = str(moved)
-            self.mind.note(Event("move", f"{service}: not moved: {moved}", why=move.reason, about=service))
-            _log.error("%s: not moved: %s", service, moved)
+            self.mind.not_moved(service, move, moved)
         else:
-            affair.trouble = moved.trouble
             self.mind.take_in(service, moved)
         self._read_zone(service)
 
@@ -263,8 +269,8 @@ class Daemon:
 
     def _read_zone(self, service: str) -> None:
         """Read what the zone says; first find out what became of a plan that is open."""
-        affair = self.mind.affairs[service]
-        if service in self._reading or affair.busy:
+        affair = self.mind.affairs.get(service)
+        if affair is None or service in self._reading or affair.busy:
             return
         self._reading.add(service)
         future = self.works.naming.submit(
@@ -280,11 +286,9 @@ class Daemon:
 
     def _attended(self, service: str, attended: moving.Attended | MirrordError) -> None:
         self._reading.discard(service)
-        affair = self.mind.affairs.get(service)
-        if affair is None:
-            return
         if isinstance(attended, MirrordError):
-            self.mind.read(service, Reading(None, None, str(attended)))
+            epoch = self.works.journal.highest_epoch(service)
+            self.mind.read(service, Reading(None, None, str(attended), epoch))
             return
         if attended.resolved is not None:
             self.mind.take_in(service, attended.resolved)
@@ -295,80 +299,6 @@ class Daemon:
     def _remember_name_servers(self) -> None:
         for service in self.mind.affairs:
             self._later(self.works.naming.submit(moving.remember_name_servers, self.works, service), lambda _: None)
-
-    # -- publishing
-
-    def _sync(self) -> None:
-        """Take a snapshot if the source changed, and bring every mirror up to the newest."""
-        if self._syncing or self.works.settings.source is None:
-            return
-        why_not = syncing.why_not_by_itself(self.works)
-        if why_not is not None:
-            return
-        self._syncing = True
-        works = self.works
-        future = self._snapshots.submit(syncing.take, works, by_hand=False, allow_deletions=False, seen=lambda *_: None)
-        self._later(future, self._taken)
-
-    def _taken(self, taken: Taken | MirrordError) -> None:
-        self._syncing = False
-        if isinstance(taken, MirrordError):
-            self.mind.publishing_trouble(taken)
-            if not isinstance(taken, PutOff):
-                return
-        else:
-            self.mind.publishing_trouble(None)
-            for warning in taken.warnings:
-                _log.warning("%s", warning)
-            if taken.changed:
-                self.mind.note(
-                    Event(
-                        "snapshot",
-                        f"took {taken.snapshot.id}, serial {taken.snapshot.serial}",
-                        why="the source changed",
-                    )
-                )
-        for mirror in self.works.settings.published():
-            self._retry.pop(mirror.name, None)
-            self._publish(mirror.name)
-
-    def _catch_up(self) -> None:
-        """Publish again to mirrors that were seen with old or wrong content, with growing pauses."""
-        if self._syncing or syncing.why_not_by_itself(self.works) or self.mind.publishing_stopped:
-            return
-        wanted = self.works.store.newest()
-        now = self._clocks.monotonic()
-        for mirror in self.works.settings.published():
-            due, _ = self._retry.get(mirror.name, (0.0, 0.0))
-            if wanted is None or now < due or self.publishing.busy(mirror.name):
-                continue
-            health = list(self.mind.health(mirror.name).values())
-            old = any(h.snapshot is not None and h.snapshot.id != wanted for h in health)
-            suspects = frozenset(path for h in health for path in h.suspects if h.verdict is Verdict.DOWN)
-            if old or suspects:
-                self._publish(mirror.name, suspects)
-
-    def _publish(self, mirror: str, suspects: frozenset[bytes] = frozenset()) -> None:
-        if self.publishing.busy(mirror):
-            return
-        works, publishing = self.works, self.publishing
-
-        def start() -> None:
-            signed = syncing.newest(works)
-            if signed is not None:
-                publishing.start(mirror, signed, seen=lambda *_: None, mend=bool(suspects), suspects=suspects)
-
-        self._later(self._snapshots.submit(start), lambda _: None)
-        _, pause = self._retry.get(mirror, (0.0, self.works.settings.probe.every))
-        pause = min(2 * pause, self.works.settings.snapshot.every)
-        self._retry[mirror] = (self._clocks.monotonic() + pause, pause)
-
-    def _published(self, published: Published) -> None:
-        self.mind.published(published)
-        if not published.error:
-            self._retry.pop(published.mirror, None)
-        future = self._snapshots.submit(syncing.tidy, self.works)
-        self._later(future, lambda _: None)
 
     # -- coming and going
 
@@ -389,7 +319,7 @@ class Daemon:
             self.mind.adopt(settings)
             self.looker = Looker(old)
             self._make_desk()
-            self._retry.clear()
+            self.upkeep.adopt()
             self._arm()
             self.mind.note(Event("reload", f"{settings.file} was read again"))
             _log.info("%s was read again", settings.file)

@@ -27,7 +27,7 @@ NAME = "www.example.org"
 def configuration(folder: Path, *, mirrors: Sequence[str] = ("milan", "lyon"), port: int = 0, **how: Any) -> str:
     """Return a configuration file; nobody listens at any address in it."""
     nobody = f"127.0.0.1:{port or free_port()}"
-    said = {"every": "1h", "snapshot_every": "1h", "order": list(mirrors), "services": 1} | how
+    said: dict[str, Any] = {"every": "1h", "snapshot_every": "1h", "order": list(mirrors), "services": 1} | how
     text = f"""
 [site]
 name = "example"

@@ -586,7 +586,7 @@ def test_a_switch_carries_out_exactly_what_was_shown(mirrord: Type, desk: Script
 
     asked = {"service": "web", "mirror": "lyon", "adopt": False, "override": None}
     assert desk.asked == [
-        ("switch", {**asked, "dry_run": True, "plan": None}),
+        ("switch", {**asked, "dry_run": True, "settle": True, "plan": None}),
         ("switch", {**asked, "dry_run": False, "plan": {"plan": "ab", "epoch": 1}}),
     ]
     assert typed.code == 0

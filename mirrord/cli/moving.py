@@ -21,7 +21,8 @@ def switch_readers(
 ) -> int:
     """Show, ask, move; return the exit code."""
     wanted = {"service": service, "mirror": mirror, "adopt": adopt, "override": override}
-    plan = asking.call("switch", **wanted, dry_run=True, plan=None)
+    # Who is about to move readers finds out first what became of an open plan; who only looks changes nothing.
+    plan = asking.call("switch", **wanted, dry_run=True, settle=not dry_run, plan=None)
     held = [brake for brake in plan["brakes"] if not brake["lifted"]]
     if dry_run:
         asking.show(plan, lambda talk, found: screens.planned(found, talk.line))

@@ -8,8 +8,10 @@ thread that owns it.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,20 +19,22 @@ from typing import Any, TypeVar
 
 from mirrord.control import moving, showing, syncing
 from mirrord.control.looking import Looker
-from mirrord.control.mind import Mind
+from mirrord.control.mind import Mind, Reading
 from mirrord.control.server import Talk
 from mirrord.control.syncing import Publishing
 from mirrord.control.works import Works
-from mirrord.decide import Permission, View, may_switch, planned_drain
-from mirrord.errors import BadUsage, Braked, MirrordError, Unavailable
+from mirrord.decide import Permission, Policy, View, may_switch, planned_drain
+from mirrord.errors import BadUsage, Braked, JournalUnwritable, MirrordError, Unavailable
 from mirrord.health import Round, Standing, Thresholds
 from mirrord.hosts import Progress
-from mirrord.journal import PUBLISHING, Event
+from mirrord.journal import PUBLISHING, SNAPSHOTS, Event
 from mirrord.manifest import SnapshotId, stamp
 from mirrord.publish import Published
-from mirrord.snapshot import Progress as Reading
+from mirrord.snapshot import Progress as Counted
 from mirrord.snapshot.store import Taken
-from mirrord.switches import Change
+from mirrord.switches import Change, Kind
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Ask = Callable[[Callable[[], Any]], Any]
@@ -57,14 +61,19 @@ class Desk:
         *,
         ask: Ask = inline,
         daemon: bool = False,
+        ordered: Callable[[], None] = lambda: None,
     ) -> None:
-        """`daemon`: somebody looks all the time, so verdicts are known; otherwise one look has to do."""
+        """`daemon`: somebody looks all the time, so verdicts are known; otherwise one look has to do.
+
+        `ordered` is called after every order that a decision may rest on, from any thread.
+        """
         self.works = works
         self.mind = mind
         self.looker = looker
         self.publishing = publishing
         self._ask = ask
         self._daemon = daemon
+        self._ordered = ordered
         self._since = time.time()
 
     def call(self, verb: str, arguments: Mapping[str, Any], talk: Talk, who: str) -> dict[str, Any]:
@@ -72,7 +81,11 @@ class Desk:
         act = _VERBS.get(verb)
         if act is None:
             raise BadUsage(f"{verb}: there is no such verb here; the daemon may be of another version than the command")
-        return act(self, dict(arguments), talk, who)
+        try:
+            return act(self, dict(arguments), talk, who)
+        finally:
+            if verb in _ORDERS:
+                self._ordered()
 
     # -- content goes out
 
@@ -82,9 +95,11 @@ class Desk:
         allow = bool(asked.get("allow_deletions"))
         if asked.get("dry_run"):
             return self._rehearse(mirrors, allow, talk)
-        self._end_automatic_stop(who)
+        if (why := syncing.why_no_publish(self.works)) is not None:
+            talk({"event": "warn", "text": f"{why}; a sync by hand goes ahead all the same"})
         taken = syncing.take(self.works, by_hand=True, allow_deletions=allow, seen=_seen(talk))
         self._say_taken(taken, talk, who)
+        self._go_on_by_itself(who)
         return self._publish(mirrors, taken, allow, talk)
 
     def snapshot(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:
@@ -128,10 +143,8 @@ class Desk:
             manifest = self.works.store.load(to).manifest
             rows = syncing.rehearse(self.works, mirrors, manifest, None, allow_deletions=allow)
             return {"snapshot": None, "mirrors": rows, "dry_run": True, "warnings": [], "restores": to, "held": None}
-        held = self.works.journal.hold(
-            PUBLISHING, f"rolled back to the content of {to}; `mirrord sync` publishes the source again", who
-        )
-        taken = syncing.rollback(self.works, to, allow_deletions=allow)
+        taken, held = syncing.rollback(self.works, to, who, allow_deletions=allow)
+        self._ask(self.mind.publish_again)
         self._note("rollback", f"{to} is published again as {taken.snapshot.id}", who)
         result = self._publish(mirrors, taken, allow, talk)
         return {**result, "restores": to, "held": showing.hold(held)}
@@ -207,11 +220,10 @@ class Desk:
         if taken.changed:
             self._note("snapshot", f"took {taken.snapshot.id}, serial {taken.snapshot.serial}", who)
 
-    def _end_automatic_stop(self, who: str) -> None:
-        """A person's sync is the way out of a rollback and of a stop that an older state brought about."""
-        held = self.works.journal.held(PUBLISHING)
-        if held is not None and held.reason.startswith("rolled back"):
-            self.works.journal.unhold(PUBLISHING, who)
+    def _go_on_by_itself(self, who: str) -> None:
+        """A person's sync is the way out of a rollback, and of a stop that an older state brought about."""
+        if self.works.journal.held(SNAPSHOTS) is not None:
+            self._lastly(lambda: self.works.journal.unhold(SNAPSHOTS, who))
         self._ask(self.mind.publish_again)
 
     # -- attention comes back
@@ -277,11 +289,7 @@ class Desk:
         if not self._daemon:
             talk({"event": "say", "text": "no daemon runs here: looking once at everything"})
             self._one_look([service])
-        attended = moving.attend(self.works, service, None, policy, settle=not asked.get("dry_run"), adopt=False)
-        if attended.reading.comparison is None:
-            raise Unavailable(f"{service}: reading the zone: {attended.reading.text}; nothing was changed")
-        self._ask(lambda: self.mind.read(service, attended.reading))
-        view: View = self._ask(lambda: self.mind.view(service, now=time.monotonic()))
+        view, reading = self._read_for_switch(service, policy, asked)
         target = target or view.serving
         if target is None:
             raise BadUsage(
@@ -290,35 +298,68 @@ class Desk:
         fresh = self.looker.fresh(view.standing, target, service)
         permission = may_switch(view, policy, target, fresh, override=override, adopt=adopt)
         plan = moving.plan(
-            self.works, service, target, attended.reading, policy, fresh, adopt=adopt, who=who, given=asked.get("plan")
+            self.works, service, target, reading, policy, fresh, adopt=adopt, who=who, given=asked.get("plan")
         )
         if asked.get("dry_run"):
-            return showing.planned(service, target, view, attended.reading, plan, permission)
+            return showing.planned(service, target, view, reading, plan, permission)
         if permission.brakes:
             brake = permission.brakes[0]
             way = f"; `--override {brake.name}` lifts this brake" if brake.liftable else ""
             raise Braked(f"{service}: moving to {target}: {brake.text}{way}", brake.name)
-        return self._carry_out(service, target, plan, view, permission, who)
-
-    def _carry_out(
-        self, service: str, target: str, plan: Change | None, view: View, permission: Permission, who: str
-    ) -> dict[str, Any]:
-        if permission.lifted is not None:
-            lifted = permission.lifted
-            self._note("override", f"{service}: the brake {lifted.name} was lifted: {lifted.text}", who)
-            # What was ordered against a brake would else be undone by the next round.
-            self.works.journal.hold(service, f"moved to {target} against the brake {lifted.name}", who)
         if plan is None:
             return showing.unmoved(service, target, view)
-        moved = moving.commit(self.works, plan)
-        self._ask(lambda: self.mind.take_in(service, moved))
+        return self._carry_out(plan, view, permission, who)
+
+    def _read_for_switch(self, service: str, policy: Policy, asked: dict[str, Any]) -> tuple[View, Reading]:
+        """Read the zone now, find out first what became of an open plan, and put the view together."""
+        settle = bool(asked.get("settle", not asked.get("dry_run")))
+        attended = moving.attend(self.works, service, None, policy, settle=settle, adopt=False)
+        if (resolved := attended.resolved) is not None:
+            self._ask(lambda: self.mind.take_in(service, resolved))
+        if attended.reading.comparison is None:
+            raise Unavailable(f"{service}: reading the zone: {attended.reading.text}; nothing was changed")
+        self._ask(lambda: self.mind.read(service, attended.reading))
+        return self._ask(lambda: self.mind.view(service, now=time.monotonic())), attended.reading
+
+    def _carry_out(self, plan: Change, view: View, permission: Permission, who: str) -> dict[str, Any]:
+        service, target = plan.service, plan.target
+        # While a person moves readers the daemon does not, nor does it take what it reads meanwhile for news.
+        self._ask(lambda: self.mind.claim(service, f"{who} is moving readers to {target}"))
+        try:
+            with self._overriding(service, target, permission, who) as kept:
+                moved = moving.commit(self.works, plan)
+                kept.append(moved.result is not None and moved.result.kind is not Kind.UNCHANGED)
+            self._ask(lambda: self.mind.take_in(service, moved))
+        finally:
+            self._ask(lambda: self.mind.release(service))
         return showing.moved(service, target, view, moved.result, permission)
+
+    @contextlib.contextmanager
+    def _overriding(self, service: str, target: str, permission: Permission, who: str) -> Iterator[list[bool]]:
+        """Hold a service that is moved against a brake, or the next round would undo it; only if it is moved."""
+        kept: list[bool] = []
+        lifted = permission.lifted
+        if lifted is not None:
+            self._note("override", f"{service}: the brake {lifted.name} was lifted: {lifted.text}", who)
+        if lifted is None or self.works.journal.held(service) is not None:
+            yield kept
+            return
+        self._lastly(
+            lambda: self.works.journal.hold(service, f"moved to {target} against the brake {lifted.name}", who)
+        )
+        try:
+            yield kept
+        finally:
+            if not any(kept):
+                self._lastly(lambda: self.works.journal.unhold(service, who))
 
     def drain(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
         """Take a mirror out of consideration, and say which services it serves now."""
         mirror = self.works.settings.mirror(str(asked.get("mirror", ""))).name
         if not asked.get("dry_run"):
             self.works.journal.drain(mirror, str(asked.get("reason") or "no reason given"), who)
+        elif not self._daemon:
+            self._one_look(list(self.mind.affairs))
         return {"mirror": mirror, "drained": True, "serves": self._ask(lambda: self._served_by(mirror))}
 
     def _served_by(self, mirror: str) -> list[dict[str, Any]]:
@@ -341,22 +382,31 @@ class Desk:
     def hold(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
         """Stop automatic acts."""
         reason, seconds = str(asked.get("reason") or "no reason given"), asked.get("seconds")
-        holds = [self.works.journal.hold(what, reason, who, seconds) for what in self._holdable(asked.get("what"))]
+        holds, unwritten = [], None
+        for what in self._holdable(asked.get("what")):
+            try:
+                holds.append(self.works.journal.hold(what, reason, who, seconds))
+            except JournalUnwritable as e:  # this process remembers it; what else is to be held must be, too
+                unwritten = e
+        if unwritten is not None:
+            raise unwritten
         return {"holds": [showing.hold(held) for held in holds]}
 
     def unhold(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
         """Resume automatic acts."""
         ended = []
-        for what in self._holdable(asked.get("what")):
+        for what in self._holdable(
+            asked.get("what"), *([SNAPSHOTS] if asked.get("what") in (None, PUBLISHING) else [])
+        ):
             held = self.works.journal.held(what)
             if held is not None and self.works.journal.unhold(what, who):
                 ended.append(showing.hold(held))
         return {"ended": ended}
 
-    def _holdable(self, what: str | None) -> list[str]:
+    def _holdable(self, what: str | None, *more: str) -> list[str]:
         if what is None:
-            return [PUBLISHING, *self.mind.affairs]
-        return [what if what == PUBLISHING else self.works.settings.service(what).name]
+            return [PUBLISHING, *more, *self.mind.affairs]
+        return [what if what == PUBLISHING else self.works.settings.service(what).name, *more]
 
     def ack(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
         """Answer a question of mirrord's."""
@@ -365,13 +415,11 @@ class Desk:
         if question is None or question.answered_by is not None:
             open_ones = ", ".join(f"{q.id} ({q.about})" for q in self.works.journal.asks()) or "none is open"
             raise BadUsage(f"{wanted}: there is no such open question; {open_ones}")
+        self.works.journal.ack(wanted, who, agreed=answer == "yes")
         if answer == "yes":
-            self.works.journal.ack(wanted, who)
-            text = "it is carried out with the next look" if self._daemon else "a running daemon carries it out"
+            text = "it is carried out now" if self._daemon else "a running daemon carries it out"
         else:
-            self.works.journal.lapse(wanted)
             text = "nothing is done; it is asked again if the facts change"
-        self._note("ack", f"{question.question}: {answer}", who)
         return {"id": wanted, "question": question.question, "answer": answer, "text": text}
 
     def history(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
@@ -403,6 +451,13 @@ class Desk:
             raise BadUsage(f"{self.works.settings.file}: there is no [[service]]: nothing is ever moved")
         return list(self.mind.affairs)
 
+    def _lastly(self, write: Callable[[], object]) -> None:
+        """Write down what follows from a thing done; a journal that cannot be written does not undo the thing."""
+        try:
+            write()
+        except JournalUnwritable as e:
+            _log.error("%s", e)
+
     def _note(self, kind: str, what: str, who: str) -> None:
         self.mind.note(Event(kind, what, by=who))
 
@@ -411,7 +466,7 @@ def _seen(talk: Talk) -> syncing.Seen:
     """Pass progress on to who asked, at most ten times a second and mirror."""
     last: dict[str, float] = {}
 
-    def seen(mirror: str, done: Progress | Reading) -> None:
+    def seen(mirror: str, done: Progress | Counted) -> None:
         now = time.monotonic()
         if now - last.get(mirror, 0.0) < 0.1 and done.files_done < done.files_total:
             return
@@ -429,6 +484,8 @@ def _seen(talk: Talk) -> syncing.Seen:
 
     return seen
 
+
+_ORDERS = frozenset(("switch", "drain", "undrain", "hold", "unhold", "ack"))
 
 _VERBS: Mapping[str, Callable[[Desk, dict[str, Any], Talk, str], dict[str, Any]]] = {
     "sync": Desk.sync,

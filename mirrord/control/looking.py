@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping
 from mirrord import probe
 from mirrord.control.works import Works
 from mirrord.health import Fresh, Round, Standing, Target, freshly
+from mirrord.journal import Run
 from mirrord.manifest import Manifest, SnapshotId
 from mirrord.probe import Listings, Look, Marker
 
@@ -42,8 +43,17 @@ class Looker:
     def published(self) -> Mapping[str, float]:
         """Return mirror -> the latest moment (monotonic) at which we changed, or were changing, what it serves."""
         now = time.monotonic()
-        runs = self._works.journal.publishes()
-        return {name: now if run.ended is None else now - run.age for name, run in runs.items()}
+        ages = {name: self._changed(run) for name, run in self._works.journal.publishes().items()}
+        return {name: now - age for name, age in ages.items() if age is not None}
+
+    def _changed(self, run: Run) -> float | None:
+        """Return for how many seconds nothing of ours has changed what a mirror serves; None if nothing ever did.
+
+        A publish that found nothing to do changed nothing, and one whose process was killed changes nothing any more.
+        """
+        if run.ended is None:
+            return 0.0 if self._works.is_at_work(f"publish-{run.mirror}") else run.age
+        return run.changed
 
     def _around(self, standing: Standing, targets: Collection[Target]) -> Round:
         settings = self._works.settings
@@ -81,8 +91,7 @@ class Looker:
     def _allowed(self, mirror: str) -> frozenset[SnapshotId]:
         """Return the snapshots between which we are moving the mirror just now, or did a moment ago."""
         run = self._works.journal.publishes().get(mirror)
-        if run is None or (run.ended is not None and run.age > self._works.settings.probe.settle_content):
+        changed = None if run is None else self._changed(run)
+        if run is None or changed is None or changed > self._works.settings.probe.settle_content:
             return frozenset()
-        last = self._works.journal.last_seen().get(mirror)
-        before = run.details.get("instead_of") or (last.id if last is not None else None)
-        return frozenset(SnapshotId(found) for found in (run.id, before) if found)
+        return frozenset(SnapshotId(found) for found in (run.id, run.instead_of) if found)

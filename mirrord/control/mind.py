@@ -9,21 +9,26 @@ events. It looks at nothing and moves nobody: `looking` brings rounds, `moving` 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from mirrord.config import Settings
 from mirrord.decide import Ask, Decision, Held, Move, Policy, Protection, Stay, View, decide, protected
-from mirrord.errors import MirrordError
+from mirrord.errors import BadUsage, Conflict, Locked, MirrordError
 from mirrord.health import Health, Round, Standing, Thresholds, Verdict
-from mirrord.journal import Asked, Event, Journal
-from mirrord.manifest import Snapshot
+from mirrord.journal import Event, Journal
+from mirrord.manifest import Snapshot, SnapshotId
 from mirrord.publish import Published
-from mirrord.switches import Change, Comparison, Follow, Following, Kind, Result, Zone, parse_fence
+from mirrord.switches import Change, Comparison, Follow, Following, Kind, Result, Zone, ZoneState, parse_fence
 
 _log = logging.getLogger(__name__)
 
+BADTIME_FOR = 300.0
+"""Seconds for which a name server's word on our clock counts: only the next update can show that it was set right."""
+STANDING_EVERY = 60.0
+"""Seconds: what does not change is written down no more often."""
 STANDING = "standing"
 """The journal's key for what the standing remembers across restarts."""
 
@@ -37,6 +42,8 @@ class Reading:
     zone: Zone | None
     text: str
     """A sentence in either case."""
+    epoch: int = 0
+    """The highest epoch that was planned when this was read: a later plan of ours makes it old."""
 
 
 UNREAD = Reading(None, None, "not read yet")
@@ -50,14 +57,14 @@ class Affair:
     decision: Decision | None = None
     clock: float | None = None
     """Seconds that the name server's clock is ahead of ours, where it said that ours is off (RFC 8945, 5.2.3)."""
+    clock_at: float = 0.0
+    """When it said so, monotonic."""
     ask: str | None = None
     """The id of the question that is open, or that was answered and is being acted on."""
     busy: str = ""
     """What is being done to it just now, in words; empty for nothing."""
     trouble: str | None = None
     """Why the switch cannot be worked, where the last try showed it."""
-    refused: Mapping[str, str] = field(default_factory=dict)
-    """Targets whose fresh look failed since the last round -> why."""
     following: Change | None = None
     """The last change, while some authoritative server still gives the old data."""
     followers: Mapping[str, Follow] = field(default_factory=dict)
@@ -101,31 +108,41 @@ class Mind:
         self.round: Round | None = None
         self.publishing_stopped: str | None = None
         """Why nothing is published by itself until a person syncs."""
-        self._publishing_trouble: str | None = None
+        self._hindered: dict[str, str] = {}
         self._told: dict[str, str] = {}
+        self._kept: tuple[list[SnapshotId], float] = ([], 0.0)
 
     def adopt(self, settings: Settings) -> None:
         """Go on with another configuration: what is known of mirrors and services that stay is kept."""
         self.settings = settings
         self.affairs = {service.name: self.affairs.get(service.name, Affair()) for service in settings.services}
+        for affair in self.affairs.values():
+            affair.trouble = None  # a key that was mended, say: the next try tells
+        self.standing = self.standing.only(settings.targets())
 
     # -- events
 
     def saw(self, seen: Round, rules: Thresholds, published: Mapping[str, float]) -> None:
         """Take in one complete round."""
         before = self.standing
-        badtime = next((affair.clock for affair in self.affairs.values() if affair.clock is not None), None)
-        self.standing = before.after(seen, rules, published=published, badtime=badtime)
+        # A round that was under way while the configuration changed looked at what is no longer configured, too.
+        after = before.after(seen, rules, published=published, badtime=self._badtime(seen.ended))
+        self.standing = after.only(self.settings.targets())
         self.round = seen
-        for affair in self.affairs.values():
-            affair.refused = {}
         if self._watching:
             self._tell_verdicts(before)
         self._keep_standing(seen)
 
+    def _badtime(self, now: float) -> float | None:
+        """Return by how much the name servers lately said that our clock is off."""
+        said = [a.clock for a in self.affairs.values() if a.clock is not None and now - a.clock_at < BADTIME_FOR]
+        return said[0] if said else None
+
     def read(self, service: str, reading: Reading) -> None:
         """Take in what the zone of a service says."""
-        affair = self.affairs[service]
+        affair = self.affairs.get(service)
+        if affair is None:
+            return  # another configuration came meanwhile
         if reading.comparison is not None and reading.comparison.state.value in ("reverted", "foreign"):
             self._change_of_mind(
                 f"zone {service}",
@@ -139,7 +156,9 @@ class Mind:
 
     def follows(self, service: str, followers: Mapping[str, Follow]) -> None:
         """Take in which authoritative servers have the last change."""
-        affair = self.affairs[service]
+        affair = self.affairs.get(service)
+        if affair is None:
+            return
         affair.followers = followers
         if all(follow.following is not Following.OLD for follow in followers.values()) and any(
             follow.following is Following.FOLLOWS for follow in followers.values()
@@ -148,11 +167,14 @@ class Mind:
 
     def take_in(self, service: str, moved: Outcome) -> None:
         """Take in how an attempt to move a service ended."""
-        affair = self.affairs[service]
+        affair = self.affairs.get(service)
+        if affair is None:
+            return
         affair.trouble = moved.trouble
         result = moved.result
         if result is not None:
             affair.clock = result.sent.clock_difference if result.sent is not None else None
+            affair.clock_at = time.monotonic()
             affair.followers = result.followers
             affair.follow_by = result.follow_by
             affair.following = result.change if result.kind is Kind.PARTIAL else None
@@ -164,18 +186,43 @@ class Mind:
             self._told[f"move {service}"] = text  # the journal has it already, from the transaction
             _log.warning("%s", text)
 
-    def publishing_trouble(self, error: MirrordError | None) -> None:
-        """Take in why no snapshot could be taken by itself; None: one could."""
-        self._publishing_trouble = None if error is None else str(error)
+    def not_moved(self, service: str, move: Move, error: MirrordError) -> None:
+        """Take in why a move was not even tried."""
+        affair = self.affairs.get(service)
+        if affair is None:
+            return
+        if not isinstance(error, Conflict | Locked):  # those end by themselves
+            affair.trouble = str(error)
+        self._change_of_mind(f"move {service}", f"{service}: not moved to {move.target}: {error}", "move", service)
+
+    def claim(self, service: str, doing: str) -> None:
+        """Have nobody else move a service until `release`; raises Locked where somebody is at it, or BadUsage."""
+        affair = self.affairs.get(service)
+        if affair is None:
+            raise BadUsage(f'there is no service "{service}" any more')
+        if affair.busy:
+            raise Locked(f"{service}: {doing}: {affair.busy}; wait for it", holder=affair.busy)
+        affair.busy = doing
+
+    def release(self, service: str) -> None:
+        """Let others move the service again."""
+        if service in self.affairs:
+            self.affairs[service].busy = ""
+
+    def hindered(self, what: str, error: MirrordError | None) -> None:
+        """Take in why a step of publishing by itself could not be done; None: it could."""
         if error is None:
-            self._told.pop("publishing", None)
+            self._hindered.pop(what, None)
+            self._told.pop(what, None)
         else:
-            self._change_of_mind("publishing", str(error), "snapshot", "")
+            self._hindered[what] = str(error)
+            self._change_of_mind(what, str(error), what, "")
 
     def published(self, published: Published) -> None:
         """Take in how publishing to a mirror ended; a mirror that is ahead of us stops all automatic publishing."""
-        if published.halts:
+        if published.halts and published.error is not None and published.error != self.publishing_stopped:
             self.publishing_stopped = published.error
+            self.note(Event("publish", f"nothing is published by itself any more: {published.error}"))
 
     def publish_again(self) -> None:
         """Go on publishing by itself: a person has looked."""
@@ -183,7 +230,8 @@ class Mind:
 
     def troubles(self) -> list[str]:
         """Return what stands in the way of publishing, in sentences."""
-        return [text for text in (self.publishing_stopped, self._publishing_trouble) if text is not None]
+        stopped = [self.publishing_stopped] if self.publishing_stopped is not None else []
+        return list(dict.fromkeys((*stopped, *self._hindered.values())))
 
     def slept(self, now: float) -> None:
         """Forget verdicts after a gap: the machine was suspended, or stopped."""
@@ -197,12 +245,15 @@ class Mind:
         held = self.journal.held(service)
         last = self.journal.last_move(service)
         comparison = affair.reading.comparison
+        if affair.reading.epoch < self.journal.highest_epoch(service):
+            comparison = None  # read before our last plan: what the journal knows is newer
         meant = self._meant(service)
         return View(
             now=now,
             standing=self.standing,
             serving=comparison.serving if comparison is not None else meant,
             zone=comparison.state.value if comparison is not None else "unread",
+            zone_text="" if comparison is not None and comparison.state is ZoneState.OURS else affair.reading.text,
             meant=meant,
             held=None if held is None else Held(held.reason, held.by, held.until),
             drained=frozenset(self.journal.drained()),
@@ -223,7 +274,7 @@ class Mind:
     def _acked(self, service: str) -> frozenset[str]:
         ask = self.affairs[service].ask
         asked = self.journal.asked(ask) if ask is not None else None
-        return frozenset({asked.id} if asked is not None and asked.answered_by is not None else ())
+        return frozenset({asked.id} if asked is not None and asked.agreed else ())
 
     def policy(self, service: str) -> Policy:
         """Return how a service wants to be served."""
@@ -245,9 +296,8 @@ class Mind:
     def _ask(self, affair: Affair, service: str, decision: Decision) -> None:
         """Put the question, or let the one lapse whose facts are gone."""
         wanted = decision.id if isinstance(decision, Ask) else affair.ask if isinstance(decision, Move) else None
-        if affair.ask is not None and affair.ask != wanted:
-            lapsed = affair.ask
-            self._try(lambda: self.journal.lapse(lapsed))
+        # Also those of an earlier process: a yes of last month must not carry out what is asked next month.
+        self._try(lambda: self.journal.lapse_others(service, wanted))
         if isinstance(decision, Ask):
             ask = decision
             self._try(lambda: self.journal.ask(ask.id, service, ask.question, {"facts": list(ask.facts)}))
@@ -304,8 +354,11 @@ class Mind:
         self._try(lambda: self.journal.record(replace(event, by=event.by or self.settings.controller.name)))
 
     def _keep_standing(self, seen: Round) -> None:
-        kept = self.standing.remember(seen.ended, seen.wall_ended)
-        self._try(lambda: self.journal.keep(STANDING, kept))
+        lineage = [wanted.id for wanted in self.standing.lineage]
+        if lineage != self._kept[0] or seen.ended - self._kept[1] >= STANDING_EVERY:
+            kept = self.standing.remember(seen.ended, seen.wall_ended)
+            self._try(lambda: self.journal.keep(STANDING, kept))
+            self._kept = lineage, seen.ended
         for mirror in self.settings.mirrors:
             for health in self.health(mirror.name).values():
                 card = health.snapshot
@@ -322,10 +375,6 @@ class Mind:
             if self._told.get("journal") != str(e):
                 self._told["journal"] = str(e)
                 _log.error("%s", e)
-
-    def open_asks(self) -> list[Asked]:
-        """Return the questions that nobody answered yet."""
-        return self.journal.asks()
 
 
 def _kind(decision: Decision) -> str:

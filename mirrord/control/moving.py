@@ -16,7 +16,7 @@ from mirrord.control.looking import Looker
 from mirrord.control.mind import Reading
 from mirrord.control.works import Works
 from mirrord.decide import Move, Policy, Stay, Why, next_after, passes
-from mirrord.errors import Braked, Conflict, Locked, MirrordError, Unavailable
+from mirrord.errors import BadUsage, Braked, Conflict, Locked, MirrordError, Unavailable
 from mirrord.health import Fresh, Standing
 from mirrord.switches import Change, Expected, Follow, Kind, Result, Zone, ZoneState, plan_change, transaction
 
@@ -54,6 +54,9 @@ class Attended:
 def carry_out(works: Works, looker: Looker, standing: Standing, move: Move, policy: Policy, reading: Reading) -> Moved:
     """Carry an automatic or acknowledged move out; raises MirrordError where nothing was sent."""
     with works.locked(f"switch-{move.service}"):
+        if works.journal.highest_epoch(move.service) != reading.epoch:
+            # What is expected comes from the journal, so the fence would not notice what it knows already.
+            raise Conflict(f"{move.service}: its readers were moved since this was decided; the next look decides anew")
         failed: dict[str, str] = {}
         step: Move | Stay = move
         fresh: Fresh | None = None
@@ -105,10 +108,19 @@ def plan(
         return None
     if given is None:
         return change
-    shown = Change.from_json(given)
-    if (shown.service, shown.target, shown.from_, shown.to.epoch) != (service, target, change.from_, change.epoch):
-        raise Conflict(f"{service}: moving to {target}: the zone is no longer as it was shown; look again")
+    try:
+        shown = replace(Change.from_json(given), who=who)
+    except (KeyError, TypeError, ValueError) as e:
+        raise BadUsage(f"{service}: moving to {target}: the plan is none: {type(e).__name__}: {e}") from e
+    if _shape(shown) != _shape(change):
+        raise Conflict(f"{service}: moving to {target}: things are no longer as they were shown; look again")
     return shown
+
+
+def _shape(change: Change) -> object:
+    """Return what a person agreed to; only the plan's name differs between two plannings of the same."""
+    addresses = {name: rrsets.addresses for name, rrsets in change.to.names.items()}
+    return change.service, change.target, change.from_, change.to.epoch, addresses, change.ttl
 
 
 def commit(works: Works, change: Change) -> Moved:
@@ -146,13 +158,16 @@ def remember_name_servers(works: Works, service: str) -> None:
 
 
 def _read(works: Works, service: str, policy: Policy) -> Reading:
+    epoch = works.journal.highest_epoch(service)
     try:
         looked = transaction.look(
             works.switch(service), works.journal, service, policy.addresses, by=works.settings.controller.name
         )
     except MirrordError as e:
-        return Reading(None, None, str(e))
-    return Reading(looked.comparison, looked.zone, looked.comparison.text)
+        return Reading(None, None, str(e), epoch)
+    stands = looked.comparison.stands
+    epoch = max(epoch, stands.epoch if stands is not None else 0)
+    return Reading(looked.comparison, looked.zone, looked.comparison.text, epoch)
 
 
 def _settle_open_plan(works: Works, service: str) -> Moved | None:

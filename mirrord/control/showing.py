@@ -16,7 +16,7 @@ from mirrord.control.mind import Mind, Reading
 from mirrord.control.works import Works
 from mirrord.decide import Decision, Move, Permission, Policy, Protection, View, explain, may_switch, protected
 from mirrord.health import Health, Observation, Round, Standing, Verdict
-from mirrord.journal import PUBLISHING
+from mirrord.journal import PUBLISHING, SNAPSHOTS
 from mirrord.manifest import Difference, Snapshot, show, stamp
 from mirrord.report.status import Daemon, Facts, MirrorState, Moment, ServiceState, hold, kind, reason, text_of
 from mirrord.report.status import status as build_status
@@ -282,9 +282,9 @@ def status(works: Works, mind: Mind, *, running: bool, since: float) -> dict[str
                 for mirror in settings.mirrors
             ],
             services=[_service_state(mind, service, now) for service in mind.affairs],
-            snapshot=works.store.load(newest).snapshot if newest is not None else None,
+            snapshot=works.store.card(newest) if newest is not None else None,
             wanted=mind.standing.wanted,
-            publishing=journal.held(PUBLISHING),
+            publishing=journal.held(PUBLISHING) or journal.held(SNAPSHOTS),
             asks=journal.asks(),
             warnings=warnings,
         )

@@ -20,10 +20,10 @@ from typing import Any
 
 from mirrord.config import Settings
 from mirrord.control.works import Works
-from mirrord.errors import Braked, Cancelled, Locked, MirrordError
+from mirrord.errors import Braked, Cancelled, Locked, MirrordError, PutOff
 from mirrord.hosts import Host, Progress
 from mirrord.hosts.opening import open_host
-from mirrord.journal import PUBLISHING, Event
+from mirrord.journal import PUBLISHING, SNAPSHOTS, Event, Held
 from mirrord.manifest import Difference, Manifest, Signed, Snapshot, SnapshotId, difference, snapshot_id
 from mirrord.publish import Published, look, object_to, publish_with_retries
 from mirrord.snapshot import Progress as Reading
@@ -33,6 +33,8 @@ _log = logging.getLogger(__name__)
 
 RESIGN_AFTER = 12 * 3600.0
 """Seconds: a card is signed again at least daily; twice as often leaves room for a day's trouble."""
+PATIENCE = 30.0
+"""Seconds for which a person's order waits for a snapshot that is being taken."""
 Seen = Callable[[str, Progress | Reading], None]
 """(mirror, progress); mirror "" is the snapshot being taken."""
 
@@ -40,33 +42,62 @@ Seen = Callable[[str, Progress | Reading], None]
 def take(works: Works, *, by_hand: bool, allow_deletions: bool, seen: Seen) -> Taken:
     """Take a snapshot if the source changed. Raises what `Store.take` raises, and Braked when not by hand.
 
-    A controller whose store is older than what the mirrors serve does not publish: its source may be as old as
-    its state. Only one that lost its store altogether goes on, by hand, above the highest serial seen.
+    A person's order waits a while for one that is being taken already. Not by hand, nothing is taken while that is
+    held: PutOff.
     """
     settings = works.settings
-    highest, latest = highest_seen(works)
+    with _one_at_a_time(works, PATIENCE if by_hand else 0.0):
+        if not by_hand and (why := why_no_snapshot(works)) is not None:
+            raise PutOff(f"{settings.site.name}: taking a snapshot: {why}")
+        check_state(works, by_hand=by_hand)
+        highest, latest = highest_seen(works)
+        return works.store.take(
+            settings.source_value(),
+            settings.signing_key(),
+            settings.guard(),
+            now_wall=time.time(),
+            next_expected_in=settings.snapshot.next_expected,
+            allow_deletions=allow_deletions,
+            highest_seen=highest,
+            newest_seen=latest,
+            seen=lambda done: seen("", done),
+            stop=works.stop,
+        )
+
+
+def check_state(works: Works, *, by_hand: bool) -> None:
+    """Raise Braked where our store is older than what the mirrors serve: the source may be as old as the state.
+
+    Only a controller that lost its store altogether goes on, by hand, above the highest serial seen.
+    """
+    highest, _ = highest_seen(works)
     newest = works.store.newest()
-    own = works.store.load(newest).snapshot.serial if newest is not None else 0
+    own = works.store.card(newest).serial if newest is not None else 0
     if highest > own and (newest is not None or not by_hand):
         way = f"`mirrord rollback {newest}`" if newest is not None else "`mirrord sync`"
         raise Braked(
-            f"{settings.site.name}: publishing: a mirror serves serial {highest}, our store ends at {own}: this state"
-            " folder is older than what was published, and the source may be so too; look at the source, and if it is"
-            f" the right content, {way} publishes it above that",
+            f"{works.settings.site.name}: publishing: a mirror serves serial {highest}, our store ends at {own}: this"
+            " state folder is older than what was published, and the source may be so too; look at the source, and if"
+            f" it is the right content, {way} publishes it above that",
             "older-state",
         )
-    return works.store.take(
-        settings.source_value(),
-        settings.signing_key(),
-        settings.guard(),
-        now_wall=time.time(),
-        next_expected_in=settings.snapshot.next_expected,
-        allow_deletions=allow_deletions,
-        highest_seen=highest,
-        newest_seen=latest,
-        seen=lambda done: seen("", done),
-        stop=works.stop,
-    )
+
+
+@contextlib.contextmanager
+def _one_at_a_time(works: Works, patience: float) -> Iterator[None]:
+    """Take, roll back or tidy alone on this machine; raises Locked after so many seconds."""
+    deadline = time.monotonic() + patience
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(works.locked("snapshots"))
+                break
+            except Locked:
+                if time.monotonic() >= deadline:
+                    raise
+            if works.stop.wait(0.1):
+                raise Cancelled(f"{works.settings.site.name}: waiting for another snapshot: stopped")
+        yield
 
 
 def scan(works: Works, *, allow_deletions: bool, seen: Seen) -> Scanned:
@@ -88,33 +119,43 @@ def highest_seen(works: Works) -> tuple[int, SnapshotId | None]:
     return max((last.serial for last in seen), default=0), max((SnapshotId(last.id) for last in seen), default=None)
 
 
-def newest(works: Works) -> Signed | None:
-    """Return the newest snapshot, its card signed lately; None where none was taken yet."""
-    wanted = works.store.newest()
-    if wanted is None:
-        return None
-    signed = works.store.load(wanted)
-    if time.time() - signed.signed_at > RESIGN_AFTER and works.settings.signing_key_is_here():
-        return works.store.sign_again(
-            wanted, works.settings.signing_key(), time.time(), works.settings.snapshot.next_expected
-        )
-    return signed
+def renew(works: Works) -> None:
+    """Sign the newest card again where it was not signed lately; raises Damaged, Full, Refused."""
+    newest = works.store.newest()
+    if newest is None or not works.settings.signing_key_is_here():
+        return
+    if time.time() - works.store.signed_at(newest) > RESIGN_AFTER:
+        works.store.sign_again(newest, works.settings.signing_key(), time.time(), works.settings.snapshot.next_expected)
 
 
-def rollback(works: Works, to: SnapshotId, *, allow_deletions: bool) -> Taken:
-    """Take a new snapshot with an earlier one's content. Raises what `Store.rollback` raises."""
-    settings = works.settings
-    highest, latest = highest_seen(works)
-    return works.store.rollback(
-        to,
-        settings.signing_key(),
-        settings.guard(),
-        now_wall=time.time(),
-        next_expected_in=settings.snapshot.next_expected,
-        allow_deletions=allow_deletions,
-        highest_seen=highest,
-        newest_seen=latest,
-    )
+def rollback(works: Works, to: SnapshotId, who: str, *, allow_deletions: bool) -> tuple[Taken, Held]:
+    """Take a new snapshot with an earlier one's content, and hold the automatic ones until a person syncs.
+
+    Raises what `Store.rollback` raises; nothing new is held then.
+    """
+    settings, journal = works.settings, works.journal
+    with _one_at_a_time(works, PATIENCE):
+        highest, latest = highest_seen(works)
+        reason = f"rolled back to the content of {to}; `mirrord sync` publishes the source again"
+        held_before = journal.held(SNAPSHOTS)
+        # Held first: killed after the snapshot and before the hold, the source would be published again.
+        held = journal.hold(SNAPSHOTS, reason, who)
+        try:
+            taken = works.store.rollback(
+                to,
+                settings.signing_key(),
+                settings.guard(),
+                now_wall=time.time(),
+                next_expected_in=settings.snapshot.next_expected,
+                allow_deletions=allow_deletions,
+                highest_seen=highest,
+                newest_seen=latest,
+            )
+        except MirrordError:
+            if held_before is None:
+                _try(lambda: journal.unhold(SNAPSHOTS, who))
+            raise
+    return taken, held
 
 
 def change_since(works: Works, before: SnapshotId | None, after: SnapshotId) -> Difference | None:
@@ -125,12 +166,15 @@ def change_since(works: Works, before: SnapshotId | None, after: SnapshotId) -> 
 
 
 def tidy(works: Works) -> None:
-    """Drop snapshots that nobody needs any more; one that is in use is left for the next time."""
-    protected = frozenset(SnapshotId(last.id) for last in works.journal.last_seen().values())
+    """Drop snapshots that nobody needs any more; what is in use, or cannot be read, is left for the next time."""
     try:
-        works.store.sweep(works.settings.snapshot.keep, protected)
+        protected = frozenset(SnapshotId(last.id) for last in works.journal.last_seen().values())
+        with _one_at_a_time(works, 0.0):
+            works.store.sweep(works.settings.snapshot.keep, protected)
     except Locked:
         return
+    except MirrordError as e:
+        _log.warning("old snapshots stay: %s", e)
 
 
 def rehearse(
@@ -202,7 +246,8 @@ class Publishing:
         self._ended = ended
         self._lock = threading.Lock()
         self._runs: dict[str, tuple[SnapshotId, Future[Published]]] = {}
-        self._hosts: set[Host] = set()
+        self._hosts: dict[str, Host] = {}
+        self._told: dict[str, str] = {}
 
     def start(
         self,
@@ -240,7 +285,7 @@ class Publishing:
     def abort(self) -> None:
         """Break every run off; returns at once."""
         with self._lock:
-            hosts = list(self._hosts)
+            hosts = list(self._hosts.values())
         for host in hosts:
             host.abort()
 
@@ -278,6 +323,14 @@ class Publishing:
                 )
         except MirrordError as e:
             published = Published.failure(mirror, signed, e, time.monotonic() - began)
+        except Exception as e:  # noqa: BLE001 (a run that never ends would count as one under way, for ever)
+            _log.exception("%s: publishing %s: something that nobody foresaw", mirror, signed.snapshot.id)
+            fault = MirrordError(
+                f"{mirror}: publishing {signed.snapshot.id}: a fault of mirrord: {type(e).__name__}: {e}"
+            )
+            published = Published.failure(mirror, signed, fault, time.monotonic() - began)
+        with self._lock:
+            self._hosts.pop(mirror, None)
         _try(lambda: works.journal.publish_ended(mirror, published.result, asdict(published)))
         self._note(published)
         self._ended(published)
@@ -300,12 +353,18 @@ class Publishing:
     def _open(self, settings: Settings, mirror: str) -> Host:
         host = open_host(settings.account(mirror))
         with self._lock:
-            self._hosts = {*self._hosts, host}
+            self._hosts[mirror] = host
         if self._works.stop.is_set():
             host.abort()
         return host
 
     def _note(self, published: Published) -> None:
+        if published.error is None:
+            self._told.pop(published.mirror, None)
+        elif self._told.get(published.mirror) == published.error:
+            return
+        else:
+            self._told[published.mirror] = published.error
         if published.result == "unchanged":
             return
         text = f"{published.mirror}: {published.result} {published.release}"
@@ -336,10 +395,18 @@ def row(published: Published) -> dict[str, Any]:
     }
 
 
-def why_not_by_itself(works: Works) -> str | None:
+def why_no_publish(works: Works) -> str | None:
     """Say why nothing is published without a person now, or None."""
-    held = works.journal.held(PUBLISHING)
-    return None if held is None else f"publishing is held by {held.by}: {held.reason}"
+    return _said(works.journal.held(PUBLISHING))
+
+
+def why_no_snapshot(works: Works) -> str | None:
+    """Say why no snapshot is taken without a person now, or None."""
+    return why_no_publish(works) or _said(works.journal.held(SNAPSHOTS))
+
+
+def _said(held: Held | None) -> str | None:
+    return None if held is None else f"{held.what} is held by {held.by}: {held.reason}"
 
 
 def _try(write: Callable[[], object]) -> None:

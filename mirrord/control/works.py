@@ -8,7 +8,9 @@ them is said in `syncing`, `looking` and `moving`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -28,6 +30,11 @@ from mirrord.switches import Switch, open_switch
 JOURNAL = "journal.sqlite"
 STORE = "store"
 LOCKS = "locks"
+MOST_LOOKS = 256
+"""Looks that are made at once at most."""
+_UNWRITABLE = frozenset((errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO))
+
+_log = logging.getLogger(__name__)
 
 
 class Works:
@@ -44,16 +51,28 @@ class Works:
         self.journal = Journal(self.directory / JOURNAL)
         self.store = Store(self.directory / STORE, settings.site.name)
         self.switches: dict[str, Switch] = {}
-        looks = len(settings.targets()) + 2 * len(settings.probe.references)
-        self.probing: Executor = make_crew("probe", min(looks, 64))
-        self.uploading: Executor = make_crew("upload", len(settings.mirrors))
-        self.naming: Executor = make_crew("names", 2 + 2 * len(settings.services))
-        self.asking: Executor = make_crew("followers", 16)
+        self._hire()
 
     def adopt(self, settings: Settings) -> None:
-        """Go on with another configuration of the same state folder."""
+        """Go on with another configuration of the same state folder.
+
+        The crews are as large as the new one needs; who works in an old one ends that work, and leaves.
+        """
         self.settings = settings
         self.switches = {}
+        self._hire()
+
+    def _hire(self) -> None:
+        """Make crews in which nobody waits for another: workers are only started as they are needed."""
+        settings = self.settings
+        looks = len(settings.targets()) + len(settings.probe.references)
+        # A round, and beside it the fresh look of a move or a `check`.
+        self.probing: Executor = make_crew("probe", min(2 * looks, MOST_LOOKS))
+        # A publish to each mirror, and a rehearsal beside it.
+        self.uploading: Executor = make_crew("upload", 2 * len(settings.mirrors))
+        # Of each service: its zone is read, its name servers are remembered, its readers are moved.
+        self.naming: Executor = make_crew("names", 3 * len(settings.services))
+        self.asking: Executor = make_crew("followers", 16)
 
     def me(self) -> Holder:
         """Return who takes a lock on a mirror."""
@@ -61,18 +80,20 @@ class Works:
 
     def switch(self, service: str) -> Switch:
         """Return what moves a service's readers."""
-        if service not in self.switches:
-            self.switches[service] = open_switch(self.settings.dns(service))
-        return self.switches[service]
+        switches = self.switches  # that of one configuration, should another be adopted meanwhile
+        if service not in switches:
+            switches[service] = open_switch(self.settings.dns(service))
+        return switches[service]
 
     @contextlib.contextmanager
     def locked(self, what: str, note: str = "") -> Iterator[None]:
         """Hold a lock among this machine's processes; raises Locked with what the holder noted."""
         with contextlib.ExitStack() as stack:
-            try:
-                file = stack.enter_context((self.directory / LOCKS / f"{what}.lock").open("a+", encoding="utf-8"))
-            except OSError as e:
-                raise Refused(f"{what}: locking {self.directory / LOCKS}: {e.strerror or e}; mend the folder") from e
+            file = self._lock_file(what)
+            if file is None:  # the mirror's own lock and the zone's fence still hold
+                yield
+                return
+            stack.enter_context(file)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as e:
@@ -87,6 +108,32 @@ class Works:
                 yield
             finally:
                 _note(file, "")
+
+    def _lock_file(self, what: str) -> TextIO | None:
+        """Open a lock; None where there is none and the disk is full or broken, which must keep nobody from moving."""
+        path = self.directory / LOCKS / f"{what}.lock"
+        try:
+            return path.open("a+", encoding="utf-8")
+        except OSError as e:
+            if e.errno not in _UNWRITABLE:
+                raise Refused(f"{what}: locking {path.parent}: {e.strerror or e}; mend the folder") from e
+            why = e.strerror
+        try:
+            return path.open(encoding="utf-8")
+        except OSError:
+            _log.warning("%s: locking %s: %s; going on without that lock", what, path.parent, why)
+            return None
+
+    def is_at_work(self, what: str) -> bool:
+        """Tell whether a process that still lives holds a lock; taking it to find out would get in others' way."""
+        try:
+            text = (self.directory / LOCKS / f"{what}.lock").read_text(encoding="utf-8")
+            os.kill(int(text.partition(" ")[0]), 0)
+        except PermissionError:
+            return True
+        except (OSError, ValueError):
+            return False
+        return True
 
     def close(self) -> None:
         """Let go of everything that can be let go of at once."""

@@ -8,6 +8,7 @@ book.py       the verbs: orders, zones and open plans, moves, publishes
 from mirrord.journal.book import Clock, Journal
 from mirrord.journal.values import (
     PUBLISHING,
+    SNAPSHOTS,
     Asked,
     Drained,
     Event,
@@ -20,6 +21,7 @@ from mirrord.journal.values import (
 
 __all__ = [
     "PUBLISHING",
+    "SNAPSHOTS",
     "Asked",
     "Clock",
     "Drained",

@@ -191,15 +191,19 @@ class Journal:
         found = self._file.get("ask", ask_id)
         return _asked(ask_id, found if found is not None else self._file.change(f"asking {ask_id}", work))
 
-    def ack(self, ask_id: str, by: str) -> bool:
-        """Answer a question; False where no such question is open."""
+    def ack(self, ask_id: str, by: str, *, agreed: bool = True) -> bool:
+        """Answer a question with yes or no; False where no such question is open.
+
+        A no is kept as long as the facts stand: the same question is not put again.
+        """
 
         def work(draft: Draft) -> bool:
             found = draft.get("ask", ask_id)
             if found is None or found["answer"] is not None:
                 return False
-            draft.put("ask", ask_id, {**found, "answer": by})
-            draft.tell(Event("ack", f"{ask_id}: acknowledged", found["question"], by, found["about"]))
+            draft.put("ask", ask_id, {**found, "answer": by, "agreed": agreed})
+            what = f"{ask_id}: {'acknowledged' if agreed else 'declined'}"
+            draft.tell(Event("ack", what, found["question"], by, found["about"]))
             return True
 
         return self._file.change(f"acknowledging {ask_id}", work)
@@ -218,6 +222,17 @@ class Journal:
         """Drop a question, answered or not: its facts changed."""
         if self._file.get("ask", ask_id) is not None:
             self._file.change(f"dropping the question {ask_id}", lambda draft: draft.drop("ask", ask_id))
+
+    def lapse_others(self, about: str, keep: str | None) -> None:
+        """Drop every question about a service, answered or not, but one."""
+        old = [id_ for id_, found in self._file.all("ask").items() if found["about"] == about and id_ != keep]
+
+        def work(draft: Draft) -> None:
+            for id_ in old:
+                draft.drop("ask", id_)
+
+        if old:
+            self._file.change(f"dropping questions about {about}", work)
 
     # -- what we left in zones (mirrord.switches.Ledger)
 
@@ -355,16 +370,24 @@ class Journal:
 
     def publish_began(self, mirror: str, snapshot: str, serial: int) -> None:
         """Remember that a publish of this mirror begins."""
-        document = {
-            "id": snapshot,
-            "serial": serial,
-            "ended": None,
-            "result": "running",
-            "details": {},
-            **self._moment(),
-        }
-        document["began"] = document["wall"]
-        self._file.change(f"{mirror}: noting a publish", lambda draft: draft.put("publish", mirror, document))
+        moment = self._moment()
+
+        def work(draft: Draft) -> None:
+            seen, last = draft.get("seen", mirror), draft.get("publish", mirror) or {}
+            document = {
+                "id": snapshot,
+                "serial": serial,
+                "began": moment["wall"],
+                "ended": None,
+                "result": "running",
+                "details": {},
+                "before": None if seen is None else seen["id"],
+                "changed": last.get("changed"),
+                **moment,
+            }
+            draft.put("publish", mirror, document)
+
+        self._file.change(f"{mirror}: noting a publish", work)
 
     def publish_ended(self, mirror: str, result: str, details: Mapping[str, Any]) -> None:
         """Remember how the publish of this mirror ended; `details` for people and JSON."""
@@ -373,25 +396,30 @@ class Journal:
         def work(draft: Draft) -> None:
             began = draft.get("publish", mirror) or {"id": "", "serial": 0, "began": moment["wall"]}
             ended = {"ended": moment["wall"], "result": result, "details": dict(details)}
+            if result == "published":
+                ended["changed"] = {**moment, "instead_of": began.get("before")}
             draft.put("publish", mirror, {**began, **ended, **moment})
 
         self._file.change(f"{mirror}: noting how a publish ended", work)
 
     def publishes(self) -> dict[str, Run]:
         """Return the last publish of each mirror."""
-        return {
-            mirror: Run(
-                mirror=mirror,
-                id=found["id"],
-                serial=found["serial"],
-                began=found["began"],
-                age=self._age(found),
-                ended=found["ended"],
-                result=found["result"],
-                details=found["details"],
-            )
-            for mirror, found in self._file.all("publish").items()
-        }
+        return {mirror: self._run(mirror, found) for mirror, found in self._file.all("publish").items()}
+
+    def _run(self, mirror: str, found: Document) -> Run:
+        changed = found.get("changed")
+        return Run(
+            mirror=mirror,
+            id=found["id"],
+            serial=found["serial"],
+            began=found["began"],
+            age=self._age(found),
+            ended=found["ended"],
+            result=found["result"],
+            details=found["details"],
+            changed=None if changed is None else self._age(changed),
+            instead_of=changed["instead_of"] if changed and found["ended"] is not None else found.get("before"),
+        )
 
     # -- whatever else must outlive a restart
 
@@ -431,6 +459,7 @@ def _asked(ask_id: str, document: Document) -> Asked:
         facts=document["facts"],
         since=document["since"],
         answered_by=document["answer"],
+        agreed=document["answer"] is not None and document.get("agreed", True),
     )
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 PUBLISHING = "publishing"
 """What `hold` calls the holding of publishes; every other hold is of a service by its name."""
+SNAPSHOTS = "automatic snapshots"
+"""What is held after a rollback: the source is not taken by itself; what was published last still is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,9 @@ class Asked:
     facts: Mapping[str, Any]
     since: float
     answered_by: str | None = None
-    """Who acknowledged it, None while it is open."""
+    """Who answered it, None while it is open."""
+    agreed: bool = False
+    """Whether the answer was yes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +116,7 @@ class Run:
     result: str
     """As in `publish.Published`; "running" until it ended."""
     details: Mapping[str, Any]
+    changed: float | None = None
+    """Seconds since a publish last changed what is served, perhaps an earlier one; None if none did."""
+    instead_of: str | None = None
+    """The snapshot that was served before this change, or before this run while it runs."""
