@@ -23,6 +23,7 @@ from mirrord.snapshot.source import Source
 from mirrord.snapshot.store import Store, Taken
 from mirrord.trust.keys import new_signing_key
 from tests.lab import handbook
+from tests.snapshotting import rest
 
 RUNS = 3
 FILES = 100_000
@@ -78,7 +79,7 @@ def second_look(work: Path) -> list[float]:
         for number in range(100):
             (where / f"{number}.html").write_bytes(b"%d %d" % (folder, number))
     store = work / "store-of-many"
-    time.sleep(3)  # what was touched less than two seconds before a take is read again
+    rest()  # what was touched shortly before a take is read again
     take(source, store)
     found = []
     for _ in range(RUNS):
