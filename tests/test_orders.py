@@ -1,0 +1,144 @@
+"""What people order, and what becomes of it: on real servers, with the daemon as a process."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import Lab
+from tests.lab.proxy import Proxy
+from tests.lab.publisher import Publisher, publisher
+from tests.lab.waiting import steadily, until
+
+
+@pytest.fixture
+def site(lab: Lab) -> Iterator[Publisher]:
+    """A publisher of a small site on two hosts."""
+    with publisher(lab, ("milan", "lyon")) as made:
+        yield made
+
+
+def watched(site: Publisher) -> Publisher:
+    """Have a daemon watch until it could help."""
+    site.daemon.start()
+    until(lambda: site.service()["protected"]["ok"], 20, "protection")
+    return site
+
+
+def begun(site: Publisher, *words: str) -> subprocess.Popen[str]:
+    """Begin a verb, and do not wait for its end."""
+    command = [sys.executable, "-m", "mirrord", "-c", str(site.config), *words, "--json"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_rollback_stands_until_a_person_syncs(site: Publisher) -> None:
+    """
+    The content goes back, the numbers go on: no mirror takes it for old. What is wrong still stands in the source, so
+    nothing is taken from there by itself until somebody has mended it and says so.
+    """
+    good = site.verb("sync")["snapshot"]
+    site.write("index.html", "<h1>Mistake</h1>")
+    assert site.verb("sync")["exit"] == 0
+
+    back = site.verb("rollback", good["id"])
+    assert (back["exit"], back["restores"], back["snapshot"]["serial"]) == (0, good["id"], 3)
+    pages = [host.root / "current/index.html" for host in site.hosts.values()]
+    assert {page.read_text() for page in pages} == {"<h1>Home</h1>"}
+
+    site.configure(snapshot_every="1s")
+    watched(site)
+    steadily(lambda: {page.read_text() for page in pages} == {"<h1>Home</h1>"}, 2, "the earlier content")
+    assert good["id"] in site.verb("status")["publishing"]["held"]["reason"]
+
+    site.write("index.html", "<h1>Mended</h1>")
+    assert site.verb("sync")["exit"] == 0
+    assert {page.read_text() for page in pages} == {"<h1>Mended</h1>"}
+    assert site.verb("status")["publishing"]["held"] is None
+
+
+def test_draining_asks_and_the_answer_moves_readers(site: Publisher) -> None:
+    """A host is to be worked on: mirrord asks before it moves anybody, and the history says who wanted it."""
+    site.verb("sync")
+    watched(site)
+    assert site.verb("drain", "milan", "--stay", "--reason", "new disks")["exit"] == 0
+    ask = until(lambda: site.service()["ask"], 20, "the question")
+    assert site.served_at("milan")
+
+    assert site.verb("ack", ask)["exit"] == 0
+    until(lambda: site.served_at("lyon"), 20, "readers to be moved")
+    assert site.verb("undrain", "milan")["exit"] == 0
+    steadily(lambda: site.served_at("lyon"), 1, "readers to stay where they are")
+    orders = [event for event in site.verb("history")["events"] if event["kind"] in ("drain", "ack")]
+    assert orders
+    assert {event["by"] for event in orders} == {getpass.getuser()}
+
+
+def test_explain_says_why_readers_are_where_they_are_with_a_daemon_and_without(site: Publisher) -> None:
+    """The question of every night: why does it do nothing?"""
+    site.verb("sync")
+    alone = site.run("explain", "web")
+    watched(site)
+    assert site.verb("hold", "web", "--reason", "the registrar is moving")["exit"] == 0
+    site.hosts["milan"].kill()
+    until(lambda: site.mirror("milan")["verdict"] == "down", 20, "milan to be judged down")
+    asked = site.run("explain", "web")
+
+    said = [" ".join(done.stdout.split()) for done in (alone, asked)]
+    assert all("milan serves web" in text for text in said)
+    assert "If milan is judged down, readers move to lyon (current)" in said[0]
+    assert "the registrar is moving" in said[1]
+    assert "connection refused" in said[1].lower()
+
+
+@pytest.fixture
+def line(site: Publisher, lab: Lab) -> Proxy:
+    """The line to lyon's account, stalled, with a snapshot that everybody else serves."""
+    lyon = site.hosts["lyon"]
+    proxy = lab.proxy("127.0.0.1", lyon.sshd.port)
+    lyon.publish_port = proxy.port
+    site.configure()
+    site.verb("sync")
+    site.write("big.bin", b"x" * 1_000_000)
+    proxy.stall()
+    return proxy
+
+
+def on_milan(site: Publisher) -> bool:
+    """Whether milan serves the newest snapshot."""
+    taken = site.verb("snapshots")["snapshots"]
+    return len(taken) == 2 and site.hosts["milan"].serves == taken[-1]["id"]
+
+
+def test_a_second_sync_of_the_same_snapshot_joins_the_first(site: Publisher, line: Proxy) -> None:
+    """A maintainer's impatience is no conflict: both see the same end."""
+    with begun(site, "sync") as first:
+        until(lambda: on_milan(site), 20, "the first to have published to milan")
+        with begun(site, "sync") as second:
+            steadily(lambda: second.poll() is None, 1.5, "the second to wait")
+            line.resume()
+            said = [json.loads(verb.communicate(timeout=60)[0]) for verb in (first, second)]
+
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert {row["result"] for each in said for row in each["mirrors"]} <= {"published", "unchanged"}
+    assert site.hosts["lyon"].serves == said[1]["snapshot"]["id"]
+
+
+def test_a_second_sync_of_another_snapshot_is_told_that_it_is_locked(site: Publisher, line: Proxy) -> None:
+    """Two contents cannot be on their way to one host; the others get the newer one meanwhile."""
+    with begun(site, "sync") as first:
+        until(lambda: on_milan(site), 20, "the first to have published to milan")
+        site.write("index.html", "<h1>Newer</h1>")
+        second = site.verb("sync")
+        line.resume()
+        first.communicate(timeout=60)
+
+    rows = {row["name"]: row for row in second["mirrors"]}
+    assert second["exit"] == 10
+    assert (rows["milan"]["result"], rows["lyon"]["result"]) == ("published", "failed")
+    assert "wait for it" in rows["lyon"]["error"]
+    assert site.verb("sync")["exit"] == 0
