@@ -14,6 +14,7 @@ import os
 import queue
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -32,6 +33,7 @@ from mirrord.control.desk import Desk
 from mirrord.control.looking import Looker
 from mirrord.control.mind import Mind, Reading
 from mirrord.control.notify import Notifier
+from mirrord.control.pulse import Pulse
 from mirrord.control.server import ControlServer, Talk
 from mirrord.control.syncing import Publishing
 from mirrord.control.upkeep import RENEW_EVERY, Upkeep
@@ -44,11 +46,16 @@ from mirrord.journal import Event
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+_SIGNALS = frozenset((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
 
 STEP = 2.0
 """Seconds: a larger difference between what the wall and the monotonic clock advanced is a step of the wall clock."""
 LEAVE = 3.0
 """Seconds that work under way gets to end after a stop; then the process goes without it."""
+GONE = 4.0
+"""Seconds after a stop by which the process is gone, whatever the owning thread waits for: a disk, a locked journal."""
+NAMES_TAKE = 300.0
+"""Seconds that reading or changing a zone takes at most: every wait in it has its own limit, far below."""
 PATIENCE = 10.0
 """Seconds until a verb that waits for the owning thread gives up."""
 
@@ -75,8 +82,8 @@ class Watch:
         """Return by how many seconds the wall clock was set, and how long we slept, since the last look."""
         wall, monotonic, boot = self._clocks.wall(), self._clocks.monotonic(), self._clocks.boot()
         ran = monotonic - self._monotonic
-        stepped = (wall - self._wall) - ran
         slept = max((boot - self._boot) - ran, 0.0)
+        stepped = (wall - self._wall) - ran - slept
         self._wall, self._monotonic, self._boot = wall, monotonic, boot
         return stepped, slept
 
@@ -91,11 +98,14 @@ class Daemon:
         self._notifier = notifier
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._leaving: str | None = None
+        self._gone = threading.Event()
         self._scheduler = BackgroundScheduler(
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         )
         self._coordinators = make_crew("round", 2)
-        self._round_began: float | None = None
+        self.pulse = Pulse(clocks.monotonic)
+        self._overdue: list[str] = []
+        self._looking = False
         self._reading: set[str] = set()
         self._ticked = clocks.monotonic()
         self._open(settings)
@@ -109,7 +119,9 @@ class Daemon:
     def _open(self, settings: Settings) -> None:
         self.works = Works(settings)
         self.looker = Looker(self.works)
-        self.publishing = Publishing(self.works, lambda published: self.post(lambda: self.upkeep.ended(published)))
+        self.publishing = Publishing(
+            self.works, lambda published: self.post(lambda: self.upkeep.ended(published)), self.pulse
+        )
 
     def _make_desk(self) -> None:
         self.desk = Desk(
@@ -151,29 +163,43 @@ class Daemon:
 
     def run(self) -> None:
         """Work until told to stop."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # before any thread is made: they all inherit it
+        threading.Thread(target=self._listen, name="signals", daemon=True).start()
         self._server.start()
         self._arm()
         self._scheduler.start()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda got, _: self.post(lambda: self._leave(signal.Signals(got).name)))
-        signal.signal(signal.SIGHUP, lambda *_: self.post(self._reload))
-        self._notifier.ready(f"watching {len(self.works.settings.mirrors)} mirrors")
+        self._notifier.ready(self._watching())
         self.mind.note(Event("start", f"mirrord started, process {os.getpid()}"))
         while self._leaving is None:
             self._turn()
 
+    def _listen(self) -> None:
+        """Take signals in a thread of its own: the owning one may wait for a disk just then."""
+        while (got := signal.sigwait(_SIGNALS)) == signal.SIGHUP:
+            self.post(self._reload)
+        name = signal.Signals(got).name
+        self.works.stop.set()
+        self.publishing.abort()
+        self.post(lambda: self._leave(name))
+        if not self._gone.wait(GONE):
+            os._exit(0)
+
     def _turn(self) -> None:
+        self._take_up(max(0.0, self._ticked + 1.0 - self._clocks.monotonic()))
+        if self._clocks.monotonic() >= self._ticked + 1.0:
+            self._ticked = self._clocks.monotonic()
+            self._each_second()
+
+    def _take_up(self, patience: float) -> None:
+        """Do the next thing that was brought, if one is within so many seconds."""
         with contextlib.suppress(queue.Empty):
-            act = self._events.get(timeout=max(0.0, self._ticked + 1.0 - self._clocks.monotonic()))
+            act = self._events.get(timeout=patience)
             try:
                 act()
             except MirrordError as e:
                 _log.error("%s", e)
             except Exception:  # noqa: BLE001 (one event that goes wrong must not end the watch)
                 _log.exception("something that nobody foresaw; the daemon goes on")
-        if self._clocks.monotonic() >= self._ticked + 1.0:
-            self._ticked = self._clocks.monotonic()
-            self._each_second()
 
     def _each_second(self) -> None:
         stepped, slept = self._watch.look()
@@ -182,20 +208,25 @@ class Daemon:
             self.mind.slept(self._clocks.monotonic())
         if abs(stepped) > STEP:
             _log.warning("the wall clock was set by %+.0f s: the schedule starts anew", stepped)
+        if max(abs(stepped), slept) > STEP:
             self._arm()
-        if self._alive():
+        overdue = self.pulse.overdue()
+        for what in overdue:
+            if what not in self._overdue:
+                _log.error("%s does not get on; the watchdog is told nothing as long as it does not", what)
+        self._overdue = overdue
+        if not overdue:
             self._notifier.alive()
 
-    def _alive(self) -> bool:
-        """Tell whether the looking goes on: a round that never ends must not keep the watchdog quiet."""
+    def _expect_rounds(self) -> None:
+        """Expect the next round to begin and end in time; also of the schedule that begins it."""
         probe = self.works.settings.probe
-        return self._round_began is None or (
-            self._clocks.monotonic() - self._round_began < 3 * (probe.every + probe.timeout) + 10
-        )
+        self.pulse.expect("looking at the mirrors", 3 * (probe.every + probe.timeout) + 10)
 
     def _arm(self) -> None:
         """(Re)start every job from now on."""
         settings = self.works.settings
+        self._expect_rounds()
         for name, every, act in (
             ("look", settings.probe.every, self._look),
             ("names", settings.probe.every, self._read_zones),
@@ -204,7 +235,7 @@ class Daemon:
             ("remember", 3600.0, self._remember_name_servers),
         ):
             self._scheduler.add_job(
-                self.post,
+                self._job,
                 IntervalTrigger(seconds=max(every, 0.05), timezone=UTC),
                 args=(act,),
                 id=name,
@@ -212,19 +243,25 @@ class Daemon:
                 next_run_time=datetime.now(UTC),
             )
 
+    def _job(self, act: Callable[[], None]) -> None:
+        self.post(lambda: act() if self._leaving is None else None)
+
     # -- looking
 
     def _look(self) -> None:
-        if self._round_began is not None:
+        if self._looking:
             return  # the last round still runs; the next tick finds it ended
-        self._round_began = self._clocks.monotonic()
+        self._looking = True
         standing, looker = self.mind.standing, self.looker
         self._later(self._coordinators.submit(looker.round, standing), self._looked)
 
     def _looked(self, seen: Round | MirrordError) -> None:
-        self._round_began = None
+        self._looking = False
+        self._expect_rounds()
+        if self._leaving is not None:
+            return
+        self.mind.hindered("look", seen if isinstance(seen, MirrordError) else None)
         if isinstance(seen, MirrordError):
-            _log.error("%s", seen)
             return
         self.mind.saw(seen, self.works.settings.thresholds(), self.looker.published())
         for service in self.mind.affairs:
@@ -235,7 +272,7 @@ class Daemon:
 
     def _conclude(self, service: str) -> None:
         affair = self.mind.affairs[service]
-        if affair.busy:
+        if affair.busy or self._leaving is not None:
             return
         decision = self.mind.conclude(service, now=self._clocks.monotonic())
         if isinstance(decision, Move):
@@ -246,6 +283,7 @@ class Daemon:
         self.mind.claim(service, f"moving readers to {move.target}")
         reading, works, looker, standing = affair.reading, self.works, self.looker, self.mind.standing
         policy = self.mind.policy(service)
+        self.pulse.expect(f"moving readers of {service}", NAMES_TAKE)
         future = works.naming.submit(moving.carry_out, works, looker, standing, move, policy, reading)
         self._later(future, lambda moved: self._moved(service, move, moved))
 
@@ -256,6 +294,7 @@ class Daemon:
         self._read_zones()
 
     def _moved(self, service: str, move: Move, moved: moving.Moved | MirrordError) -> None:
+        self.pulse.ended(f"moving readers of {service}")
         self.mind.release(service)
         if isinstance(moved, MirrordError):
             self.mind.not_moved(service, move, moved)
@@ -273,6 +312,7 @@ class Daemon:
         if affair is None or service in self._reading or affair.busy:
             return
         self._reading.add(service)
+        self.pulse.expect(f"reading the zone of {service}", NAMES_TAKE)
         future = self.works.naming.submit(
             moving.attend,
             self.works,
@@ -286,6 +326,7 @@ class Daemon:
 
     def _attended(self, service: str, attended: moving.Attended | MirrordError) -> None:
         self._reading.discard(service)
+        self.pulse.ended(f"reading the zone of {service}")
         if isinstance(attended, MirrordError):
             epoch = self.works.journal.highest_epoch(service)
             self.mind.read(service, Reading(None, None, str(attended), epoch))
@@ -304,26 +345,39 @@ class Daemon:
 
     def _reload(self) -> None:
         self._notifier.reloading()
-        old = self.works
         try:
-            settings = load(old.settings.file)
-            if settings.state.directory != old.directory or settings.control.socket != old.settings.control.socket:
-                raise BadConfig([f"{settings.file}: state.directory and control.socket take effect at a restart only"])
+            self._adopt(load(self.works.settings.file))
         except MirrordError as e:
             _log.error("the new configuration is not used, the old one stays:\n%s", e)
             self.mind.note(
                 Event("reload", "the new configuration is bad, the old one stays", details={"faults": str(e)})
             )
-        else:
-            old.adopt(settings)
-            self.mind.adopt(settings)
-            self.looker = Looker(old)
-            self._make_desk()
-            self.upkeep.adopt()
-            self._arm()
-            self.mind.note(Event("reload", f"{settings.file} was read again"))
-            _log.info("%s was read again", settings.file)
-        self._notifier.ready(f"watching {len(self.works.settings.mirrors)} mirrors")
+        finally:
+            self._notifier.ready(self._watching())
+
+    def _adopt(self, settings: Settings) -> None:
+        """Go on with another configuration; raises BadConfig where it takes more than that."""
+        old = self.works.settings
+        fixed = {
+            "state.directory": (settings.state.directory, old.state.directory),
+            "control.socket": (settings.control.socket, old.control.socket),
+            "site.name": (settings.site.name, old.site.name),
+        }
+        changed = [f"{settings.file}: {key} takes effect at a restart only" for key, (a, b) in fixed.items() if a != b]
+        if changed:
+            raise BadConfig(changed)
+        for warning in settings.warnings:
+            _log.warning("%s", warning)
+        self.works.adopt(settings)
+        self.mind.adopt(settings)
+        self.desk.looker = self.looker = Looker(self.works)
+        self.upkeep.adopt()
+        self._arm()
+        self.mind.note(Event("reload", f"{settings.file} was read again"))
+        _log.info("%s was read again", settings.file)
+
+    def _watching(self) -> str:
+        return f"watching {len(self.works.settings.mirrors)} mirrors"
 
     def _leave(self, why: str) -> None:
         self._leaving = why
@@ -337,11 +391,15 @@ class Daemon:
             self._scheduler.shutdown(wait=False)
         self.publishing.abort()
         deadline = self._clocks.monotonic() + LEAVE
-        while self.publishing.any_busy() and self._clocks.monotonic() < deadline:
-            with contextlib.suppress(queue.Empty):
-                self._events.get(timeout=0.05)()
+        while self._busy() and self._clocks.monotonic() < deadline:
+            self._take_up(0.05)
         self.mind.note(Event("stop", f"mirrord stopped: {self._leaving}"))
         self.works.close()
+        self._gone.set()
+
+    def _busy(self) -> bool:
+        """Tell whether anything is under way that is better ended than broken off."""
+        return self.publishing.any_busy() or any(affair.busy for affair in self.mind.affairs.values())
 
     def _later(self, future: Future[T], then: Callable[[T | MirrordError], None]) -> None:
         """Have the owning thread take in what a worker brings."""

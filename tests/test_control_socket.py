@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import socket
 import stat
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -100,3 +101,51 @@ def test_a_daemon_that_takes_the_connection_and_says_nothing_is_an_error_of_its_
         assert is_there(path)
         with pytest.raises(NoAnswer, match="does not answer"):
             Client(path, patience=0.2).call("status", {}, ignore)
+
+
+def test_a_client_that_is_stopped_holds_up_nobody_at_work(tmp_path: Path) -> None:
+    """Ctrl-Z on a `mirrord sync` must not stop the uploads: progress that nobody reads is dropped."""
+    done = threading.Event()
+
+    def talkative(verb: str, arguments: Mapping[str, Any], talk: Talk, who: str) -> dict[str, Any]:
+        for number in range(20_000):
+            talk({"event": "progress", "mirror": "lyon", "files_done": number})
+        done.set()
+        return {}
+
+    server = ControlServer(tmp_path / "control.sock", talkative)
+    server.start()
+    try:
+        with socket.socket(socket.AF_UNIX) as stopped:
+            stopped.connect(str(server.path))
+            stopped.sendall(b"POST /v1/sync HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}")
+
+            assert done.wait(10)
+    finally:
+        server.stop()
+
+
+def test_lines_of_many_workers_stay_whole(tmp_path: Path) -> None:
+    """Every mirror's worker tells of its progress over one socket."""
+
+    def many(verb: str, arguments: Mapping[str, Any], talk: Talk, who: str) -> dict[str, Any]:
+        def tell(name: str) -> None:
+            for _ in range(200):
+                talk({"event": "say", "text": name * 5000})
+
+        workers = [threading.Thread(target=tell, args=(name,)) for name in "abcd"]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        return {}
+
+    server = ControlServer(tmp_path / "control.sock", many)
+    server.start()
+    said: list[dict[str, Any]] = []
+    try:
+        Client(server.path).call("sync", {}, said.append)
+    finally:
+        server.stop()
+
+    assert len(said) == 800

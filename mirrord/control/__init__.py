@@ -12,6 +12,7 @@ desk.py       the verbs, the same with a daemon and without
 server.py     the daemon's ear: HTTP on a unix socket
 client.py     the other end of it
 alone.py      the desk in the verb's own process, where no daemon runs
+pulse.py      does everything get on that should?
 notify.py     what systemd has to know
 """
 

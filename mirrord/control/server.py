@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import pwd
+import select
 import socket
 import socketserver
 import struct
@@ -152,11 +153,27 @@ class _Handler(BaseHTTPRequestHandler):
             raise BadUsage("the arguments must be one JSON object")
         return self.path.removeprefix(PREFIX), arguments
 
+    def setup(self) -> None:
+        super().setup()
+        self._speaking = threading.Lock()
+        self._gone = False
+
     def _say(self, message: dict[str, Any]) -> None:
-        """Send one line; a client that went away does not stop the work that it asked for."""
-        with contextlib.suppress(OSError, ValueError):
-            self.wfile.write(json.dumps(message).encode() + b"\n")
-            self.wfile.flush()
+        """Send one line, from any thread; a client that went away or was stopped holds up nothing that it asked for."""
+        with self._speaking:
+            if self._gone or (message.get("event") == "progress" and not self._takes_more()):
+                return
+            try:
+                self.wfile.write(json.dumps(message).encode() + b"\n")
+                self.wfile.flush()
+            except (OSError, ValueError):
+                self._gone = True
+
+    def _takes_more(self) -> bool:
+        """Tell whether the client reads: progress that nobody reads is not worth a worker's waiting."""
+        poll = select.poll()
+        poll.register(self.connection, select.POLLOUT)
+        return bool(poll.poll(0))
 
     def _who(self) -> str:
         peer = self.connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mirrord.config import Settings
+from mirrord.control.pulse import Pulse
 from mirrord.control.works import Works
 from mirrord.errors import Braked, Cancelled, Locked, MirrordError, PutOff
 from mirrord.hosts import Host, Progress
@@ -33,6 +34,10 @@ _log = logging.getLogger(__name__)
 
 RESIGN_AFTER = 12 * 3600.0
 """Seconds: a card is signed again at least daily; twice as often leaves room for a day's trouble."""
+STANDSTILL = 1800.0
+"""Seconds without any progress after which a publish counts as stuck; SFTP itself gives up a silent peer earlier..."""
+SLOWEST = 16_384
+"""... and more on a slow line, on which one large file is no progress for long: bytes a second."""
 PATIENCE = 30.0
 """Seconds for which a person's order waits for a snapshot that is being taken."""
 Seen = Callable[[str, Progress | Reading], None]
@@ -240,9 +245,12 @@ def _rehearse(works: Works, mirror: str, signed: Signed, *, allow_deletions: boo
 class Publishing:
     """The runs of publishing, at most one a mirror; `start` and `abort` from any thread."""
 
-    def __init__(self, works: Works, ended: Callable[[Published], None] = lambda _: None) -> None:
-        """`ended` is called on the run's own worker when a mirror is finished, however."""
+    def __init__(
+        self, works: Works, ended: Callable[[Published], None] = lambda _: None, pulse: Pulse | None = None
+    ) -> None:
+        """`ended` is called on the run's own worker when a mirror is finished, however; `pulse` hears of progress."""
         self._works = works
+        self._pulse = pulse or Pulse()
         self._ended = ended
         self._lock = threading.Lock()
         self._runs: dict[str, tuple[SnapshotId, Future[Published]]] = {}
@@ -301,6 +309,13 @@ class Publishing:
     ) -> Published:
         works, settings = self._works, self._works.settings
         began = time.monotonic()
+        doing = f"publishing to {mirror}"
+
+        def got_on(done: Progress) -> None:
+            self._pulse.expect(doing, STANDSTILL + (done.bytes_total - done.bytes_done) / SLOWEST)
+            seen(mirror, done)
+
+        self._pulse.expect(doing, STANDSTILL + signed.manifest.size / SLOWEST)
         try:
             with self._alone(mirror, signed.snapshot.id), works.store.reading(signed.snapshot.id):
                 _try(lambda: works.journal.publish_began(mirror, signed.snapshot.id, signed.snapshot.serial))
@@ -318,7 +333,7 @@ class Publishing:
                     allow_deletions=allow_deletions,
                     mend=mend,
                     suspects=suspects,
-                    seen=lambda done: seen(mirror, done),
+                    seen=got_on,
                     stop=works.stop,
                 )
         except MirrordError as e:
@@ -331,6 +346,7 @@ class Publishing:
             published = Published.failure(mirror, signed, fault, time.monotonic() - began)
         with self._lock:
             self._hosts.pop(mirror, None)
+        self._pulse.ended(doing)
         _try(lambda: works.journal.publish_ended(mirror, published.result, asdict(published)))
         self._note(published)
         self._ended(published)
@@ -347,6 +363,7 @@ class Publishing:
             except Locked as e:
                 if e.holder != snapshot:
                     raise
+            self._pulse.expect(f"publishing to {mirror}", STANDSTILL)
             if self._works.stop.wait(0.1):
                 raise Cancelled(f"{mirror}: waiting for another publish: stopped")
 

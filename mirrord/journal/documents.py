@@ -29,6 +29,8 @@ LONGEST_DETAILS = 65_536
 """Characters of an event's details; longer ones are left out."""
 WAIT_FOR_OTHERS = 5.0
 """Seconds for which a write waits for another process's."""
+WAIT_AGAIN = 0.1
+"""The same after one that waited in vain: who holds the file for long must not hold up a move at every step."""
 
 Result = TypeVar("Result")
 Document = Any
@@ -63,6 +65,7 @@ class Documents:
         self._connections: dict[threading.Thread, sqlite3.Connection] = {}
         self._closed = False
         self._prepared = False
+        self._in_vain = False
         self._unwritten: dict[_Key, Document] = {}
         self._unrecorded: deque[tuple[float, Event]] = deque(maxlen=1000)
         self._remembered: dict[_Key, Document] = {}
@@ -134,9 +137,13 @@ class Documents:
         with self._lock:
             try:
                 connection = self._connection()
+                wait = WAIT_AGAIN if self._in_vain else WAIT_FOR_OTHERS
+                connection.execute(f"PRAGMA busy_timeout = {wait * 1000:.0f}")
                 connection.execute("BEGIN IMMEDIATE")
             except sqlite3.Error as e:
+                self._in_vain = _code(e) == sqlite3.SQLITE_BUSY
                 raise self._remember(doing, work, e) from e
+            self._in_vain = False
             try:
                 draft = Draft(self.get)
                 result = work(draft)
