@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -78,12 +81,66 @@ def test_a_daemon_that_slept_judges_anew_before_it_acts(site: Publisher) -> None
     """A laptop wakes up an hour later: what it knew is old, and its network may not be back yet."""
     watch(site)
     send(signal.SIGSTOP, [site.daemon.pid])
-    site.hosts["milan"].kill()
-    site.hosts["milan"].start()
+    slept = time.monotonic()
+    until(lambda: time.monotonic() - slept > 1.5, 5, "more than three times `probe.every` to pass")
 
     send(signal.SIGCONT, [site.daemon.pid])
+    until(lambda: [what for what in told(site) if "milan (web): up -> unknown" in what], 20, "milan to be judged anew")
     until(lambda: site.service()["protected"]["ok"], 20, "protection")
-    steadily(lambda: site.served_at("milan"), 1, "readers to stay")
+    assert site.served_at("milan")
+    assert not [what for what in told(site) if "moved from" in what]
+
+
+def told(site: Publisher) -> list[str]:
+    """Return what the history tells, oldest first."""
+    return [event["what"] for event in site.verb("history")["events"]]
+
+
+def test_a_publish_that_takes_longer_than_detection_moves_nobody(site: Publisher) -> None:
+    """A large change on a thin line is under way for many rounds: each look finds one whole release or the other."""
+    site.config.write_text(site.config.read_text().replace("[mirror.sftp]", '[mirror.sftp]\nbandwidth = "300KB"'))
+    watch(site)
+    site.write("big.bin", os.urandom(1_200_000))
+    site.write("index.html", "<h1>New</h1>")
+    began = time.monotonic()
+    assert site.verb("sync")["exit"] == 0
+
+    assert time.monotonic() - began > 5 * 2 * 0.3, "it took several times `fall` x `every`"
+    until(lambda: site.mirror("milan")["release"] == site.hosts["milan"].serves, 20, "the new release to be seen")
+    steadily(lambda: site.service()["protected"]["ok"], 1, "protection")
+    assert not [what for what in told(site) if "-> down" in what or "moved from" in what]
+
+
+def test_the_name_server_may_die_with_the_datacentre(site: Publisher) -> None:
+    """
+    The road to the zone goes through the burning room: nothing can be moved, and that is said. The name server comes
+    back long before the host does, and readers are moved at once.
+    """
+    site.configure(references=[site.secondary.endpoint])
+    watch(site)
+    site.primary.kill()
+    site.hosts["milan"].kill()
+    until(lambda: site.mirror("milan")["verdict"] == "down", 20, "milan to be judged down")
+    why = until(lambda: not site.service()["protected"]["ok"] and site.service()["protected"]["why"], 20, "the alarm")
+    assert site.primary.endpoint in why
+    assert site.secondary.query("www.example.org", "A") == {site.hosts["milan"].address}
+
+    site.primary.start()
+    until(lambda: site.served_at("lyon"), 20, "readers to be moved")
+
+
+def test_a_quiet_site_is_signed_again_by_itself(site: Publisher) -> None:
+    """Nobody wrote an article for a day; readers who check must not think that the site was abandoned."""
+    site.verb("sync")
+    card = site.hosts["lyon"].root / "current/.well-known/mirrord/snapshot.json"
+    before = json.loads(card.read_text())
+    site.environment |= {"LD_PRELOAD": str(FAKETIME[0]), "FAKETIME": "+13h", "DONT_FAKE_MONOTONIC": "1"}
+    site.daemon.start()
+
+    until(lambda: json.loads(card.read_text())["next_expected"] > before["next_expected"], 20, "a new promise")
+    after = json.loads(card.read_text())
+    assert {**after, "next_expected": ""} == {**before, "next_expected": ""}
+    until(lambda: site.mirror("lyon")["class"] == "current", 20, "lyon to be seen well with it")
 
 
 def test_a_primary_that_we_do_not_publish_to_is_watched_by_its_markers(site: Publisher) -> None:
