@@ -228,8 +228,8 @@ class Daemon:
         settings = self.works.settings
         self._expect_rounds()
         for name, every, act in (
+            ("names", settings.probe.every, self._read_zones),  # first: a plan may have been open when we died
             ("look", settings.probe.every, self._look),
-            ("names", settings.probe.every, self._read_zones),
             ("sync", settings.snapshot.every, self.upkeep.take),
             ("renew", RENEW_EVERY, self.upkeep.bring),
             ("remember", 3600.0, self._remember_name_servers),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.control.desk import Desk
 from mirrord.errors import Locked, Unavailable
 from tests.controlling import Controller, controller
 from tests.lab.processes import as_root
@@ -148,3 +149,26 @@ def test_a_new_configuration_gets_crews_of_its_size(home: Controller) -> None:
         home.works.uploading.submit(begun.wait, 20)
 
     begun.wait(10)
+
+
+def test_a_damaged_store_does_not_hide_how_everything_else_is(home: Controller) -> None:
+    """In an outage status is what people look at first; it says what is wrong and shows the rest."""
+    home.verb("snapshot")
+    for card in (home.works.directory / "store" / "snapshots").glob("*/*"):
+        card.write_bytes(b"damaged")
+
+    status = home.verb("status")
+    assert status["snapshot"] is None
+    assert any("damaged" in warning or "store" in warning for warning in status["warnings"])
+    assert [mirror["name"] for mirror in status["mirrors"]] == ["milan", "lyon"]
+
+
+def test_an_order_is_acted_on_at_once_and_a_rehearsal_is_none(home: Controller) -> None:
+    """A yes at night must not wait for the next round."""
+    obeyed: list[int] = []
+    desk = Desk(home.works, home.mind, home.looker, home.publishing, ordered=lambda: obeyed.append(1))
+
+    desk.call("hold", {"what": "web"}, home.said.append, "anna")
+    desk.call("status", {}, home.said.append, "anna")
+    desk.call("drain", {"mirror": "lyon", "dry_run": True}, home.said.append, "anna")
+    assert len(obeyed) == 1

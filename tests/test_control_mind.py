@@ -195,3 +195,17 @@ def test_a_yes_of_another_time_carries_nothing_out(home: Controller) -> None:
 
     home.mind.conclude("web", now=0.0)
     assert isinstance(asked(home), Ask)
+
+
+def test_what_comes_in_for_a_service_that_is_gone_is_dropped(home: Controller) -> None:
+    """A reading, a move or a name server's answer may be under way while the configuration is read again."""
+    change = moved_to_lyon(home)
+    home.mind.adopt(home.reconfigure(services=0))
+
+    home.mind.read("web", reading())
+    home.mind.take_in("web", Attempt(Result(Kind.DONE, change, "moved")))
+    home.mind.follows("web", {})
+    home.mind.release("web")
+    with pytest.raises(BadUsage):
+        home.mind.claim("web", "anna is moving readers to lyon")
+    assert home.verb("status")["services"] == []

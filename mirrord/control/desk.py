@@ -84,7 +84,7 @@ class Desk:
         try:
             return act(self, dict(arguments), talk, who)
         finally:
-            if verb in _ORDERS:
+            if verb in _ORDERS and not arguments.get("dry_run"):
                 self._ordered()
 
     # -- content goes out

@@ -15,6 +15,7 @@ from mirrord.config.model import Mirror
 from mirrord.control.mind import Mind, Reading
 from mirrord.control.works import Works
 from mirrord.decide import Decision, Move, Permission, Policy, Protection, View, explain, may_switch, protected
+from mirrord.errors import MirrordError
 from mirrord.health import Health, Observation, Round, Standing, Verdict
 from mirrord.journal import PUBLISHING, SNAPSHOTS
 from mirrord.manifest import Difference, Snapshot, show, stamp
@@ -254,8 +255,8 @@ def status(works: Works, mind: Mind, *, running: bool, since: float) -> dict[str
     """Put together everything that `status` rests on."""
     now, wall = time.monotonic(), time.time()
     settings, journal = works.settings, works.journal
-    newest = works.store.newest()
     warnings = mind.troubles()
+    newest = _newest(works, warnings)
     warnings += blind(mind.standing, [address for mirror in settings.mirrors for address in mirror.addresses])
     drained, last, runs = journal.drained(), journal.last_seen(), journal.publishes()
     return build_status(
@@ -282,13 +283,23 @@ def status(works: Works, mind: Mind, *, running: bool, since: float) -> dict[str
                 for mirror in settings.mirrors
             ],
             services=[_service_state(mind, service, now) for service in mind.affairs],
-            snapshot=works.store.card(newest) if newest is not None else None,
+            snapshot=newest,
             wanted=mind.standing.wanted,
             publishing=journal.held(PUBLISHING) or journal.held(SNAPSHOTS),
             asks=journal.asks(),
             warnings=warnings,
         )
     )
+
+
+def _newest(works: Works, warnings: list[str]) -> Snapshot | None:
+    """Return the newest snapshot's card; what is wrong with the store must not hide how everything else is."""
+    try:
+        newest = works.store.newest()
+        return works.store.card(newest) if newest is not None else None
+    except MirrordError as e:
+        warnings.append(str(e))
+        return None
 
 
 def _service_state(mind: Mind, service: str, now: float) -> ServiceState:

@@ -173,7 +173,9 @@ def change_since(works: Works, before: SnapshotId | None, after: SnapshotId) -> 
 def tidy(works: Works) -> None:
     """Drop snapshots that nobody needs any more; what is in use, or cannot be read, is left for the next time."""
     try:
-        protected = frozenset(SnapshotId(last.id) for last in works.journal.last_seen().values())
+        mirrors = {mirror.name for mirror in works.settings.mirrors}
+        served = [last.id for last in works.journal.last_seen().values() if last.mirror in mirrors]
+        protected = frozenset(map(SnapshotId, served))
         with _one_at_a_time(works, 0.0):
             works.store.sweep(works.settings.snapshot.keep, protected)
     except Locked:
