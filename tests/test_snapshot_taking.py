@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -47,6 +48,26 @@ def test_a_snapshot_holds_every_file_of_the_source(ground: Ground) -> None:
     assert digests == {path: hashlib.sha256(data).digest() for path, data in files.items()}
     assert card == taken.snapshot == ground.store.snapshots()[0]
     assert (card.files, card.size, card.serial) == (4, sum(map(len, files.values())), 1)
+
+
+def test_everything_is_on_the_disk_before_a_snapshot_has_its_name(ground: Ground) -> None:
+    """A power cut must not leave a snapshot whose pages are empty: contents, records and folders are synced first."""
+    ground.write({f"{number}.html": b"%d" % number for number in range(20)})
+    synced: list[bool] = []
+
+    def listen(frame: FrameType, event: str, what: object) -> None:
+        if event == "c_return" and what is os.fsync:
+            synced.append(ground.store.newest() is not None)
+
+    sys.setprofile(listen)
+    try:
+        taken = ground.take()
+    finally:
+        sys.setprofile(None)
+
+    assert taken.changed
+    assert synced.count(False) > 20, "each content, and what it stands in"
+    assert synced[-1], "and at last the folder in which the name stands"
 
 
 def test_any_name_that_is_not_empty_is_published(ground: Ground) -> None:
