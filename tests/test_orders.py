@@ -95,6 +95,20 @@ def test_explain_says_why_readers_are_where_they_are_with_a_daemon_and_without(s
     assert "connection refused" in said[1].lower()
 
 
+def test_any_laptop_with_configuration_and_keys_can_move_readers(site: Publisher) -> None:
+    """The controller burnt with the datacentre. An empty journal is no leave to overwrite what stands: `--adopt` is."""
+    site.verb("sync")
+    assert site.verb("switch", "web", "milan", "--adopt", "--yes")["exit"] == 0
+    site.hosts["milan"].kill()
+    site.configure(controller="laptop", state=str(site.folder / "laptop"))
+
+    refused = site.verb("switch", "web", "lyon", "--yes")
+    assert (refused["exit"], refused["error"]["brake"]) == (5, "foreign")
+    assert site.served_at("milan")
+    assert site.verb("switch", "web", "lyon", "--adopt", "--yes")["exit"] == 0
+    assert site.served_at("lyon")
+
+
 @pytest.fixture
 def line(site: Publisher, lab: Lab) -> Proxy:
     """The line to lyon's account, stalled, with a snapshot that everybody else serves."""
