@@ -147,6 +147,17 @@ def test_a_switch_that_no_authoritative_server_confirms_is_not_done(bind: Bind, 
     assert not followed(result.followers)
 
 
+def test_readers_follow_by_the_ttl_that_was_served_before(primary: NameServer, journal: Journal) -> None:
+    """Resolvers keep the old answer for as long as it told them, not as long as the new one tells."""
+    controller = at_milan(journal, key_of=primary)
+    human(primary, ("replace", "www", 900, "A", MILAN))
+
+    result = controller.move("lyon")
+    assert result.kind is Kind.DONE
+    assert result.committed is not None
+    assert result.follow_by == pytest.approx(result.committed + 900)
+
+
 def test_told_to_stop_it_does_not_wait_for_followers(lab: Lab, bind: Bind, journal: Journal) -> None:
     """The daemon must end within seconds; the change is committed and written down before."""
     behind = lab.bind(text=TEXT)
