@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, Self
 
+import mirrord.hosts.sftp.session  # noqa: F401 - a daemon has it loaded already
 from mirrord.hosts import Holder
 from mirrord.hosts.account import Account
 from mirrord.hosts.opening import open_host
-from mirrord.hosts.sftp import session as _  # noqa: F401 - a daemon has it loaded already
 from mirrord.manifest import Signed
 from mirrord.plan import Guard
 from mirrord.publish import Published, publish_with_retries
