@@ -183,22 +183,22 @@ def no_login_key(site: Publisher) -> str:
 
 
 @pytest.mark.parametrize(
-    ("mistake", "said"),
+    ("mistake", "said", "code"),
     [
-        pytest.param(other_host_key, "its key is not the pinned one", id="wrong host key"),
-        pytest.param(other_login_key, "lyon", id="wrong login key"),
-        pytest.param(no_login_key, "/nowhere/key", id="no key file"),
+        pytest.param(other_host_key, "its key is not the pinned one", 3, id="wrong host key"),
+        pytest.param(other_login_key, "lyon", 3, id="wrong login key"),
+        pytest.param(no_login_key, "/nowhere/key", 78, id="no key file"),
     ],
 )
 def test_a_mistake_about_one_mirror_is_one_sentence_and_the_others_are_published(
-    site: Publisher, mistake: Callable[[Publisher], str], said: str
+    site: Publisher, mistake: Callable[[Publisher], str], said: str, code: int
 ) -> None:
-    """Partly done is exit 3; the row says what is wrong with whom and what to do."""
+    """Partly done is exit 3, and a fault of our own configuration 78; the row says what is wrong with whom and what to do."""
     site.config.write_text(mistake(site))
 
     done = site.verb("sync")
     rows = {row["name"]: row for row in done["mirrors"]}
-    assert (done["exit"], rows["milan"]["result"], rows["lyon"]["result"]) == (3, "published", "failed")
+    assert (done["exit"], rows["milan"]["result"], rows["lyon"]["result"]) == (code, "published", "failed")
     assert said in rows["lyon"]["error"]
     assert "Traceback" not in done["stderr"]
     assert "\n" not in rows["lyon"]["error"]
