@@ -193,7 +193,7 @@ def no_login_key(site: Publisher) -> str:
 def test_a_mistake_about_one_mirror_is_one_sentence_and_the_others_are_published(
     site: Publisher, mistake: Callable[[Publisher], str], said: str, code: int
 ) -> None:
-    """Partly done is exit 3, and a fault of our own configuration 78; the row says what is wrong with whom and what to do."""
+    """Partly done is exit 3, our own configuration 78; the row says what is wrong with whom and what to do."""
     site.config.write_text(mistake(site))
 
     done = site.verb("sync")
