@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.conftest import Lab
 from tests.lab.ca import Authority
@@ -26,7 +27,7 @@ ALLOWED = 1.0
 
 def measure(lab: Lab, *, frozen: bool) -> float:
     """Return the seconds from the primary's death to the new answer."""
-    how = {"probe_every": f"{EVERY}s", "probe_timeout": f"{TIMEOUT}s", "fall": FALL}
+    how: dict[str, Any] = {"probe_every": f"{EVERY}s", "probe_timeout": f"{TIMEOUT}s", "fall": FALL}
     with publisher(lab, ("milan", "lyon"), **how) as site:
         site.verb("sync")
         site.daemon.start()
