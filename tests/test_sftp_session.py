@@ -11,12 +11,14 @@ import logging
 import os
 import pkgutil
 import random
+import socket
 import stat
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -605,6 +607,27 @@ def test_nobody_at_the_port_is_unavailable(host: Sshd, lab: Lab) -> None:
         SftpFiles.open(replace(account_of(host), port=gone.port))
     with pytest.raises(Unavailable, match=r"lyon: connecting to nowhere.invalid port"):
         SftpFiles.open(replace(account_of(host), host="nowhere.invalid"))
+
+
+def test_the_quickest_cipher_is_asked_for_first(host: Sshd) -> None:
+    """A host takes the first that it knows (RFC 4253, 7.1): AES-GCM needs no digest beside it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as crew:
+
+        def listen() -> bytes:
+            heard = b""
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(b"SSH-2.0-listener\r\n")
+                while b"aes256-ctr" not in heard and (piece := connection.recv(65536)):
+                    heard += piece
+            return heard
+
+        listening = crew.submit(listen)
+        with pytest.raises(Unavailable):
+            SftpFiles.open(replace(account_of(host), port=listener.getsockname()[1]))
+        said = listening.result(10)
+
+    assert 0 < said.index(b"aes128-gcm@openssh.com") < said.index(b"aes256-ctr")
 
 
 @pytest.mark.parametrize("moment", ["on the line", "at the host"])
