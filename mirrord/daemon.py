@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import queue
 import signal
 import sys
 import threading
@@ -30,6 +29,7 @@ from mirrord.config import Settings, load
 from mirrord.control import moving
 from mirrord.control.crew import make_crew
 from mirrord.control.desk import Desk
+from mirrord.control.inbox import Inbox
 from mirrord.control.looking import Looker
 from mirrord.control.mind import Mind, Reading
 from mirrord.control.notify import Notifier
@@ -39,7 +39,7 @@ from mirrord.control.syncing import Publishing
 from mirrord.control.upkeep import RENEW_EVERY, Upkeep
 from mirrord.control.works import Works
 from mirrord.decide import Move
-from mirrord.errors import BadConfig, MirrordError, NoAnswer
+from mirrord.errors import BadConfig, MirrordError
 from mirrord.health import Round
 from mirrord.journal import Event
 
@@ -56,8 +56,6 @@ GONE = 4.0
 """Seconds after a stop by which the process is gone, whatever the owning thread waits for: a disk, a locked journal."""
 NAMES_TAKE = 300.0
 """Seconds that reading or changing a zone takes at most: every wait in it has its own limit, far below."""
-PATIENCE = 10.0
-"""Seconds until a verb that waits for the owning thread gives up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +94,8 @@ class Daemon:
         self._clocks = clocks
         self._watch = Watch(clocks)
         self._notifier = notifier
-        self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._inbox = Inbox()
+        self._post = self._inbox.post
         self._leaving: str | None = None
         self._gone = threading.Event()
         self._scheduler = BackgroundScheduler(
@@ -120,7 +119,7 @@ class Daemon:
         self.works = Works(settings)
         self.looker = Looker(self.works)
         self.publishing = Publishing(
-            self.works, lambda published: self.post(lambda: self.upkeep.ended(published)), self.pulse
+            self.works, lambda published: self._post(lambda: self.upkeep.ended(published)), self.pulse
         )
 
     def _make_desk(self) -> None:
@@ -129,32 +128,11 @@ class Daemon:
             self.mind,
             self.looker,
             self.publishing,
-            ask=self.ask,
+            ask=self._inbox.ask,
+            tell=self._post,
             daemon=True,
-            ordered=lambda: self.post(self._obey),
+            ordered=lambda: self._post(self._obey),
         )
-
-    # -- what other threads may call
-
-    def post(self, act: Callable[[], None]) -> None:
-        """Have the owning thread do something, soon."""
-        self._events.put(act)
-
-    def ask(self, question: Callable[[], T]) -> T:
-        """Have the owning thread answer, and wait for it; raises NoAnswer if it does not."""
-        answer: Future[T] = Future()
-
-        def act() -> None:
-            try:
-                answer.set_result(question())
-            except BaseException as e:  # noqa: BLE001 (it belongs to the asker)
-                answer.set_exception(e)
-
-        self.post(act)
-        try:
-            return answer.result(PATIENCE)
-        except TimeoutError as e:
-            raise NoAnswer("the daemon: it is there and does not get round to answering; try again") from e
 
     def _call(self, verb: str, arguments: Mapping[str, Any], talk: Talk, who: str) -> dict[str, Any]:
         return self.desk.call(verb, arguments, talk, who)
@@ -176,11 +154,11 @@ class Daemon:
     def _listen(self) -> None:
         """Take signals in a thread of its own: the owning one may wait for a disk just then."""
         while (got := signal.sigwait(_SIGNALS)) == signal.SIGHUP:
-            self.post(self._reload)
+            self._post(self._reload)
         name = signal.Signals(got).name
         self.works.stop.set()
         self.publishing.abort()
-        self.post(lambda: self._leave(name))
+        self._post(lambda: self._leave(name))
         if not self._gone.wait(GONE):
             os._exit(0)
 
@@ -192,14 +170,15 @@ class Daemon:
 
     def _take_up(self, patience: float) -> None:
         """Do the next thing that was brought, if one is within so many seconds."""
-        with contextlib.suppress(queue.Empty):
-            act = self._events.get(timeout=patience)
-            try:
-                act()
-            except MirrordError as e:
-                _log.error("%s", e)
-            except Exception:  # noqa: BLE001 (one event that goes wrong must not end the watch)
-                _log.exception("something that nobody foresaw; the daemon goes on")
+        act = self._inbox.next(patience)
+        if act is None:
+            return
+        try:
+            act()
+        except MirrordError as e:
+            _log.error("%s", e)
+        except Exception:  # noqa: BLE001 (one event that goes wrong must not end the watch)
+            _log.exception("something that nobody foresaw; the daemon goes on")
 
     def _each_second(self) -> None:
         stepped, slept = self._watch.look()
@@ -244,7 +223,7 @@ class Daemon:
             )
 
     def _job(self, act: Callable[[], None]) -> None:
-        self.post(lambda: act() if self._leaving is None else None)
+        self._post(lambda: act() if self._leaving is None else None)
 
     # -- looking
 
@@ -410,12 +389,12 @@ class Daemon:
             error = done.exception()
             if error is None:
                 result = done.result()
-                self.post(lambda: then(result))
+                self._post(lambda: then(result))
             elif isinstance(error, MirrordError):
-                self.post(lambda: then(error))
+                self._post(lambda: then(error))
             else:
                 _log.error("something that nobody foresaw", exc_info=error)
-                self.post(lambda: then(MirrordError(f"{type(error).__name__}: {error}")))
+                self._post(lambda: then(MirrordError(f"{type(error).__name__}: {error}")))
 
         future.add_done_callback(bring)
 

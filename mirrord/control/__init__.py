@@ -5,6 +5,7 @@ works.py      what one controller stands on: settings, journal, store, crews, lo
 syncing.py    a snapshot is taken and published to all mirrors, each on its own
 looking.py    one round of looks at everything, or one fresh look at a target
 upkeep.py     what is published without a person, and when
+inbox.py      how other threads reach the one that owns everything
 mind.py       all that changes while mirrord runs, owned by one thread
 moving.py     readers are moved: fresh look, intent, change, proof
 showing.py    how the answers of verbs are worded

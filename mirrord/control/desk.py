@@ -60,11 +60,13 @@ class Desk:
         publishing: Publishing,
         *,
         ask: Ask = inline,
+        tell: Callable[[Callable[[], None]], None] = inline,
         daemon: bool = False,
         ordered: Callable[[], None] = lambda: None,
     ) -> None:
         """`daemon`: somebody looks all the time, so verdicts are known; otherwise one look has to do.
 
+        `ask` and `tell` have the owner of the mind answer, or do something, whenever he gets round to it.
         `ordered` is called after every order that a decision may rest on, from any thread.
         """
         self.works = works
@@ -72,6 +74,7 @@ class Desk:
         self.looker = looker
         self.publishing = publishing
         self._ask = ask
+        self._tell = tell
         self._daemon = daemon
         self._ordered = ordered
         self._since = time.time()
@@ -144,7 +147,7 @@ class Desk:
             rows = syncing.rehearse(self.works, mirrors, manifest, None, allow_deletions=allow)
             return {"snapshot": None, "mirrors": rows, "dry_run": True, "warnings": [], "restores": to, "held": None}
         taken, held = syncing.rollback(self.works, to, who, allow_deletions=allow)
-        self._ask(self.mind.publish_again)
+        self._tell(self.mind.publish_again)
         self._note("rollback", f"{to} is published again as {taken.snapshot.id}", who)
         result = self._publish(mirrors, taken, allow, talk)
         return {**result, "restores": to, "held": showing.hold(held)}
@@ -224,7 +227,7 @@ class Desk:
         """A person's sync is the way out of a rollback, and of a stop that an older state brought about."""
         if self.works.journal.held(SNAPSHOTS) is not None:
             self._lastly(lambda: self.works.journal.unhold(SNAPSHOTS, who))
-        self._ask(self.mind.publish_again)
+        self._tell(self.mind.publish_again)
 
     # -- attention comes back
 
@@ -315,7 +318,7 @@ class Desk:
         settle = bool(asked.get("settle", not asked.get("dry_run")))
         attended = moving.attend(self.works, service, None, policy, settle=settle, adopt=False)
         if (resolved := attended.resolved) is not None:
-            self._ask(lambda: self.mind.take_in(service, resolved))
+            self._tell(lambda: self.mind.take_in(service, resolved))
         if attended.reading.comparison is None:
             raise Unavailable(f"{service}: reading the zone: {attended.reading.text}; nothing was changed")
         self._ask(lambda: self.mind.read(service, attended.reading))
@@ -329,9 +332,9 @@ class Desk:
             with self._overriding(service, target, permission, who) as kept:
                 moved = moving.commit(self.works, plan)
                 kept.append(moved.result is not None and moved.result.kind is not Kind.UNCHANGED)
-            self._ask(lambda: self.mind.take_in(service, moved))
+            self._tell(lambda: self.mind.take_in(service, moved))
         finally:
-            self._ask(lambda: self.mind.release(service))
+            self._tell(lambda: self.mind.release(service))
         return showing.moved(service, target, view, moved.result, permission)
 
     @contextlib.contextmanager

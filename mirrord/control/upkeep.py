@@ -201,7 +201,11 @@ class Upkeep:
         self._rests.clear()
 
     def _stopped(self) -> bool:
-        return self._mind.publishing_stopped is not None or syncing.why_no_publish(self._works) is not None
+        return (
+            self._works.stop.is_set()
+            or self._mind.publishing_stopped is not None
+            or syncing.why_no_publish(self._works) is not None
+        )
 
 
 def _is_wrong(health: Health) -> bool:
