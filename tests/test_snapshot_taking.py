@@ -66,7 +66,7 @@ def test_everything_is_on_the_disk_before_a_snapshot_has_its_name(ground: Ground
         sys.setprofile(None)
 
     assert taken.changed
-    assert synced.count(False) > 20, "each content, and what it stands in"
+    assert synced.count(False) > 40, "each content and the folder that it stands in"
     assert synced[-1], "and at last the folder in which the name stands"
 
 
