@@ -172,6 +172,8 @@ class Health:
     """Whether the latest round judged it completely: every address that counts, good or bad."""
     failing: bool = False
     """Whether the latest round judged it completely and saw nothing good."""
+    outdated: bool = False
+    """Whether the latest round found some address that counts well but for outdated content, whatever the cause is."""
     well_since: float | None = None
     """Since when every look at the addresses that count was good; None if the latest was not."""
     good: tuple[str, ...] = ()
@@ -461,6 +463,7 @@ def _mirror(old: Health, addresses: Mapping[str, Address], now: float) -> Health
         snapshot=min((s.snapshot for s in usable if s.snapshot), key=lambda s: s.serial, default=None),
         judged=judged,
         failing=judged and not any(state.good for state in states),
+        outdated=any(state.outdated and state.judged == now for state in states),
         well_since=None if None in well else max(w for w in well if w is not None),
         good=tuple(a for a in addresses if a not in down or (verdict is Verdict.DOWN and a in stale)),
         degraded={} if verdict is Verdict.DOWN else down,

@@ -233,7 +233,7 @@ def stale_only_for_worse(view: View, policy: Policy, mirror: str) -> str | None:
     if health_of(view, policy, mirror).content is not ContentClass.STALE or view.serving is None:
         return None
     serving = health_of(view, policy, view.serving)
-    if serving.verdict is Verdict.DOWN and not _only_stale(serving):
+    if serving.verdict is Verdict.DOWN and not _only_stale(serving) and not serving.outdated:
         return None
     return "serves outdated content, which is better than nothing only"
 

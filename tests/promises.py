@@ -59,7 +59,6 @@ class Promises:
 
     def forget(self) -> None:
         """The controller starts anew: so does what it can be held to."""
-        self.good_since.clear()
         self.rows.clear()
         self.fallen.clear()
         self.waiting_since = None

@@ -27,7 +27,7 @@ from mirrord.decide import (
     protected,
 )
 from mirrord.health import ContentClass, Fault, FaultKind, Fresh, Health, Standing, Verdict
-from mirrord.rules import not_held
+from mirrord.rules import judged_in_this_round, not_held, shows_its_class
 from tests.world import SERVICE, card
 
 CURRENT, BEHIND, STALE = ContentClass.CURRENT, ContentClass.BEHIND, ContentClass.STALE
@@ -232,6 +232,7 @@ def test_the_best_that_is_left_comes_first(lyon: Health, oslo: Health, order: li
         pytest.param(down(), True, id="nothing is served"),
         pytest.param(down(FaultKind.CONTENT), True, id="altered pages are served"),
         pytest.param(stale(2), False, id="outdated pages are served, even older ones"),
+        pytest.param(replace(down(), outdated=True), False, id="outdated pages are served again, since a moment ago"),
         pytest.param(unknown(), False, id="nobody knows"),
         pytest.param(up(BEHIND), False, id="all is well"),
     ],
@@ -812,6 +813,21 @@ def test_a_rule_can_be_taken_out_and_only_it() -> None:
         RULES.rank,
     )
     assert told(decide(view(milan=down(), held=HELD), POLICY, less)) == "-> lyon"
+
+
+@pytest.mark.parametrize(
+    ("rule", "seen", "instead"),
+    [
+        pytest.param(judged_in_this_round, view(milan=down(), lyon=up(judged=False)), "-> oslo", id="one round"),
+        pytest.param(
+            shows_its_class, view(milan=down(), lyon=replace(up(), content=None), oslo=down()), "nowhere", id="class"
+        ),
+    ],
+)
+def test_rules_about_what_is_known_matter_too(rule: Any, seen: View, instead: str) -> None:
+    """The fresh look stands behind them, but nobody is looked at who cannot be thought well of."""
+    assert told(decide(seen, POLICY)) == instead
+    assert told(decide(seen, POLICY, RULES.without(rule))) == "-> lyon"
 
 
 def test_a_rule_that_is_not_in_the_table_cannot_be_taken_out() -> None:

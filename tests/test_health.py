@@ -215,6 +215,7 @@ def test_a_mirror_that_is_back_with_old_content_is_merely_outdated_only_after_a_
     watch.see(WELL, lyon)
     second = watch.health()
     assert (first.verdict, first.cause and first.cause.kind) == (DOWN, FaultKind.UNREACHABLE)
+    assert first.outdated
     assert (second.verdict, second.cause and second.cause.kind) == (DOWN, FaultKind.STALE)
 
 

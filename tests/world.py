@@ -298,6 +298,8 @@ class World:
         self.standing = Standing.recall(kept, self.now, self.wall)
         self.last_move = None if age is None or self.last_move is None else (self.now - age, self.last_move[1])
         self.decision = None
+        if self.promises is not None:
+            self.promises.good_since.clear()
         self._forget()
 
     def _forget(self) -> None:
