@@ -44,7 +44,7 @@ class Recorder:
 def at_once(future: Future[Any], then: Callable[[Any], None]) -> None:
     """Wait for the worker here and now."""
     try:
-        result = future.result(20)
+        result = future.result(60)
     except MirrordError as e:
         result = e
     then(result)
