@@ -128,12 +128,19 @@ def on_milan(site: Publisher) -> bool:
     return len(taken) == 2 and site.hosts["milan"].serves == taken[-1]["id"]
 
 
+def logins(site: Publisher) -> int:
+    """How often somebody logged in to milan's account."""
+    return site.hosts["milan"].sshd.tail(10_000).count("Accepted publickey")
+
+
 def test_a_second_sync_of_the_same_snapshot_joins_the_first(site: Publisher, line: Proxy) -> None:
     """A maintainer's impatience is no conflict: both see the same end."""
     with begun(site, "sync") as first:
         until(lambda: on_milan(site), 20, "the first to have published to milan")
+        before = logins(site)
         with begun(site, "sync") as second:
-            steadily(lambda: second.poll() is None, 1.5, "the second to wait")
+            until(lambda: logins(site) > before, 20, "the second to be at work, on both mirrors at once")
+            steadily(lambda: second.poll() is None, 1, "the second to wait")
             line.resume()
             said = [json.loads(verb.communicate(timeout=60)[0]) for verb in (first, second)]
 
