@@ -196,14 +196,14 @@ def test_a_proxy_of_the_environment_is_used(lab: Lab, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("url", "text"),
     [
-        (f"http://127.0.0.1:{free_port()}/", "cannot be reached: connection refused"),
+        ("http://127.0.0.1:{port}/", "cannot be reached: connection refused"),
         ("http://nowhere.invalid/", "cannot be reached"),
     ],
 )
 def test_a_host_that_is_not_there_is_unavailable(url: str, text: str) -> None:
     """In words that follow a file's name."""
     with pytest.raises(Unavailable, match=text):
-        whole(fetcher(url), b"page")
+        whole(fetcher(url.format(port=free_port())), b"page")
 
 
 @pytest.mark.parametrize("url", ["ftp://example.org/", "example.org", "http://", "http://[", "http://a:b/", "/srv/www"])
