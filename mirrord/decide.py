@@ -244,7 +244,7 @@ def planned_drain(view: View, policy: Policy, rules: Rules = RULES) -> Move | St
         return stay(
             view, policy, "reverted", f"the zone went back to an older plan of ours{in_brackets(view.zone_text)}"
         )
-    return _drain(replace(view, drained=view.drained | {view.serving}), policy, view.serving, rules)
+    return _drain(view, policy, view.serving, rules)
 
 
 # -- building decisions

@@ -114,7 +114,6 @@ class Address:
     """What we hold true of one mirror's one address for one service."""
 
     verdict: Verdict = Verdict.UNKNOWN
-    since: float = 0.0
     streak: Streak = Streak()
     cause: Fault | None = None
     """Why it is down, or what stands in the way of judging it."""
@@ -143,10 +142,9 @@ class Address:
     """The observations that made the verdict."""
     warnings: tuple[str, ...] = ()
 
-    def anew(self, now: float, cause: Fault | None = None) -> "Address":
+    def anew(self, cause: Fault | None = None) -> "Address":
         """Return it unknown, streaks at zero; what is remembered only tells what to ask and what to show."""
         return Address(
-            since=now if self.verdict is not Verdict.UNKNOWN else self.since,
             cause=cause,
             snapshot=self.snapshot,
             suspects={path: Suspect(Streak(), suspect.why) for path, suspect in self.suspects.items()},
@@ -300,7 +298,7 @@ class Standing:
 
     def asleep(self, now: float) -> Self:
         """Return the standing after a gap (suspended, or stopped): verdicts and streaks start anew, wanted stays."""
-        addresses = {key: {a: state.anew(now) for a, state in states.items()} for key, states in self.addresses.items()}
+        addresses = {key: {a: state.anew() for a, state in states.items()} for key, states in self.addresses.items()}
         healths = {key: _mirror(self.health(*key), states, now) for key, states in addresses.items()}
         return replace(self, clocks={}, addresses=addresses, healths=healths)
 
@@ -334,13 +332,13 @@ class Standing:
 
 def _after(address: str, known: Address | None, looks: Sequence[Observation], given: Circumstances) -> Address:
     """Return one address after one more round, whether or not it was looked at."""
-    old = known or Address(since=given.now)
+    old = known or Address()
     if (why := given.unjudged.get(family(address))) is not None:
-        return replace(old.anew(given.now, Fault(FaultKind.NETWORK, why)), looked=given.now)
+        return replace(old.anew(Fault(FaultKind.NETWORK, why)), looked=given.now)
     if looks:
         return _looked(old, take_sample(looks, given), given)
     forgotten = old.looked is None or given.now - old.looked > GAP * given.rules.every
-    return old.anew(given.now) if forgotten else old
+    return old.anew() if forgotten else old
 
 
 def _looked(old: Address, sample: Sample, given: Circumstances) -> Address:
@@ -367,7 +365,6 @@ def _looked(old: Address, sample: Sample, given: Circumstances) -> Address:
     trail = _trail(old, sample, given.rules)
     return Address(
         verdict=verdict,
-        since=given.now if changed else old.since,
         streak=streak,
         cause=cause if verdict is Verdict.DOWN else None,
         fault=None if streak.verdict is Verdict.UP and sample.good else fault,
@@ -430,7 +427,6 @@ def _refused(seen: Address, sample: Sample, given: Circumstances) -> Address:
     return replace(
         seen,
         verdict=verdict,
-        since=given.now if changed else seen.since,
         streak=Streak(verdict),
         cause=Fault(FaultKind.REFUSED_US, f"{sample.fault.text}, for {lasting(lasted)} now") if down else sample.fault,
         content=None,

@@ -154,7 +154,7 @@ def _not_against_operators(world: World) -> None:
 def plainly_gone(world: World, name: str) -> bool:
     """Whether a mirror is in trouble that nobody can take for anything else."""
     mirror = world.mirrors[name]
-    return not mirror.alive or not mirror.tls or mirror.redirects
+    return not mirror.alive or not mirror.tls or (mirror.redirects and mirror.refuses_us_since is None)
 
 
 def usable(world: World, name: str) -> bool:

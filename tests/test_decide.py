@@ -83,7 +83,8 @@ def view(
     **more: Any,
 ) -> View:
     """Make a view; a mirror of which nothing is said is up and current, and milan serves."""
-    healths = {(name, SERVICE): h or up() for name, h in (("milan", milan), ("lyon", lyon), ("oslo", oslo))}
+    said = {"milan": milan, "lyon": lyon, "oslo": oslo, "bonn": None}
+    healths = {(name, SERVICE): health or up() for name, health in said.items()}
     seen = {"serving": "milan", "zone": "ours", "meant": "milan", **more}
     return View(now=NOW, standing=Standing(healths=healths, clock=clock), **seen)
 
@@ -415,6 +416,9 @@ def test_a_zone_that_went_back_is_asked_about_and_put_right_on_a_yes() -> None:
         pytest.param(view(zone="reverted", meant="milan"), "milan", id="the same mirror, an older record"),
         pytest.param(view(milan=down(), zone="reverted", meant="milan"), "lyon", id="the same mirror, down by now"),
         pytest.param(view(lyon=down(), oslo=down(), zone="reverted", meant="lyon"), None, id="nobody else can serve"),
+        pytest.param(
+            view(zone="reverted", serving="bonn", meant="bonn"), "milan", id="a mirror no longer in the order"
+        ),
     ],
 )
 def test_putting_a_zone_right_sends_readers_to_somebody_fit(seen: View, target: str | None) -> None:

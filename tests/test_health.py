@@ -68,6 +68,15 @@ def test_whatever_readers_would_meet_makes_a_mirror_down(kind: FaultKind) -> Non
     )
 
 
+def test_a_failed_look_does_not_change_what_is_known_of_the_content() -> None:
+    """While a mirror is not judged down, it is of the class last seen; then its content is anybody's guess."""
+    watch = Watch().see(WELL, times=2).see(GONE, times=2)
+    assert (watch.verdict, watch.health().content) == (UP, ContentClass.CURRENT)
+
+    watch.see(GONE)
+    assert (watch.verdict, watch.health().content) == (DOWN, None)
+
+
 def test_a_verdict_knows_since_when_and_from_what_it_was_made() -> None:
     """A person who doubts a verdict sees when it began and the looks it rests on."""
     watch = Watch().see(WELL, times=2)
@@ -145,6 +154,14 @@ def test_content_that_is_not_right_is_not_wanted(where: Sight) -> None:
     wanted = watch.standing.wanted
     assert wanted is not None
     assert wanted.serial == 3
+
+
+def test_content_is_wanted_whatever_a_certificates_dates_say() -> None:
+    """A signature does not grow wrong with a certificate."""
+    watch = Watch().see(sight(serial=3), sight(FaultKind.CLOCK, mirror="lyon", address=OTHER_V4, serial=9))
+
+    assert watch.standing.wanted is not None
+    assert watch.standing.wanted.serial == 9
 
 
 def test_lag_runs_on_our_clock_from_the_moment_that_something_newer_was_seen() -> None:
@@ -282,6 +299,14 @@ def test_other_files_that_are_wrong_each_once_convict_nobody_but_help_nobody_up(
 
     assert watch.verdict is UNKNOWN
     assert watch.health().well_since is None
+
+
+def test_a_file_that_is_wrong_under_one_name_is_wrong() -> None:
+    """The other name's readers being served well acquits nobody."""
+    both = [sight(right=[b"a.html"]), sight(name="example.test", wrong=[b"a.html"])]
+    watch = Watch().see(WELL, times=2).see(*both, times=3)
+
+    assert (watch.verdict, watch.health().content) == (DOWN, ContentClass.BAD)
 
 
 def test_a_suspect_that_is_no_longer_published_is_let_go() -> None:
@@ -458,6 +483,13 @@ def test_without_references_everything_counts_if_the_operator_said_so() -> None:
     assert watch.standing.unjudged == {}
 
 
+def test_a_family_without_references_says_so() -> None:
+    """It is the configuration that lacks something then, not the network."""
+    watch = Watch().see(WELL, before=references(v6=None), after=references(v6=None))
+
+    assert watch.standing.unjudged == {6: "no reference over IPv6 is configured"}
+
+
 def test_a_lost_family_is_named_and_the_other_is_judged() -> None:
     """IPv6 gone at home must neither condemn a mirror nor hide one that is dead on IPv4."""
     dead_v6 = sight(FaultKind.UNREACHABLE, address=V6)
@@ -515,6 +547,16 @@ def test_refused_to_us_is_unknown_and_in_the_end_down() -> None:
     assert watch.verdict is UP
 
 
+def test_a_few_refusals_are_not_enough_however_far_apart() -> None:
+    """With a slow rhythm two of them span `refused_for`; `fall` looks are the least for any verdict."""
+    watch = Watch(Thresholds(every=400.0)).see(WELL, times=2, every=400.0)
+
+    watch.see(sight(FaultKind.REFUSED_US), times=2, every=400.0)
+    assert watch.verdict is UNKNOWN
+    watch.see(sight(FaultKind.REFUSED_US))
+    assert watch.verdict is DOWN
+
+
 def test_refusals_with_answers_in_between_do_not_add_up() -> None:
     """A host that limits our rate now and then serves its readers."""
     watch = Watch().see(WELL, times=2)
@@ -534,6 +576,7 @@ def test_refusals_with_answers_in_between_do_not_add_up() -> None:
         pytest.param(120, 120, UNKNOWN, id="we were stopped"),
         pytest.param(1, 3600, UNKNOWN, id="suspended: the monotonic clock stood still"),
         pytest.param(1, -3600, UP, id="the wall clock was set back"),
+        pytest.param(120, -3600, UNKNOWN, id="we were stopped, and the wall clock was set back"),
     ],
 )
 def test_verdicts_start_anew_after_a_gap(monotonic: float, wall: float, verdict: Verdict) -> None:
@@ -581,10 +624,13 @@ def test_suspects_are_still_asked_for_after_a_gap() -> None:
     """An altered page is not forgotten because the machine slept; its count starts anew."""
     watch = Watch().see(WELL, times=2).see(sight(wrong=[b"a.html"]), times=2)
     watch.wall += HOUR
-    watch.see(sight(wrong=[b"a.html"]))
 
+    watch.see(sight(right=[b"b.html"]))
     assert watch.standing.suspects("milan", SERVICE) == {b"a.html"}
+    watch.see(sight(wrong=[b"a.html"]), times=2)
     assert watch.verdict is UNKNOWN
+    watch.see(sight(wrong=[b"a.html"]))
+    assert watch.verdict is DOWN
 
 
 # -- clocks
@@ -606,7 +652,8 @@ def fleet(*ahead: float | None, fault: FaultKind | None = None) -> list[Sight]:
         pytest.param([600.0, 600.0, 600.0], "our clock is 10 min slow, by the mirrors'", id="ours is slow"),
         pytest.param([-DAY, -DAY, -DAY], "our clock is 24 h fast, by the mirrors'", id="ours is a day fast"),
         pytest.param([0.0, 0.0, 9000.0], None, id="one mirror's is wrong"),
-        pytest.param([0.0, 9000.0], None, id="one of two is wrong"),
+        pytest.param([0.0, 9000.0], None, id="one of two is ahead"),
+        pytest.param([0.0, -9000.0], None, id="one of two is behind"),
         pytest.param([9000.0, 9000.0, 0.0], "our clock is 2.5 h slow, by the mirrors'", id="most say so"),
         pytest.param([None, None], None, id="nobody says"),
     ],
@@ -710,6 +757,17 @@ def test_being_well_starts_anew_after_anything_that_was_not_good(interruption: S
 
     began = watch.now + 0.5
     watch.see(WELL, times=3)
+    assert watch.health().well_since == began
+
+
+def test_a_mirror_is_well_when_all_its_addresses_that_count_are() -> None:
+    """The last of them to recover says since when."""
+    other = sight(address=OTHER_V4)
+    watch = Watch().see(WELL, other, times=2).see(WELL, sight(FaultKind.STATUS, address=OTHER_V4))
+    assert watch.health().well_since is None
+
+    began = watch.now + 0.5
+    watch.see(WELL, other, times=2)
     assert watch.health().well_since == began
 
 
