@@ -359,11 +359,10 @@ def _weigh(
         return None, wrong_files(wrong), None
     if snapshot is None:
         return True, None, ContentClass.UNVERIFIED
-    if any(look.settling for look in looks):
-        return True, None, ContentClass.SETTLING
     newer = given.newer_since(snapshot.serial)
     if newer is None:
-        return True, None, ContentClass.CURRENT
+        settling = any(look.settling for look in looks)
+        return True, None, ContentClass.SETTLING if settling else ContentClass.CURRENT
     lag = given.now - newer.since
     if lag < given.rules.max_lag:
         return True, None, ContentClass.BEHIND

@@ -341,6 +341,17 @@ def test_files_of_either_snapshot_are_right_just_after_a_publish_of_ours() -> No
     assert watch.standing.suspects("milan", SERVICE) == frozenset()
 
 
+def test_what_settles_on_an_older_snapshot_is_behind() -> None:
+    """Of two mirrors that we are publishing to, the one that is given the newer snapshot is the better."""
+    watch = Watch().see(WELL, times=2)
+    watch.published = {"milan": watch.now, "lyon": watch.now}
+    lyon = sight(mirror="lyon", address=OTHER_V4, serial=3, settling=[b"a"])
+
+    watch.see(sight(serial=2, settling=[b"a"]), lyon, times=2)
+    assert (watch.verdict, watch.health().content) == (UP, ContentClass.BEHIND)
+    assert watch.health("lyon").content is ContentClass.SETTLING
+
+
 def test_files_of_another_snapshot_are_wrong_once_things_should_have_settled() -> None:
     """Old and new are both right for `settle_content` only; a mixture that stays is bad."""
     watch = Watch().see(WELL, times=2)
