@@ -143,6 +143,7 @@ def test_a_killed_publish_leaves_a_whole_release_and_the_next_one_finishes(
     sshd: Sshd, slow_line: Proxy, here: Ground, traffic: dict[str, int], share: float
 ) -> None:
     """The machine goes down in the middle; started again, it knows that the process which holds the lock is gone."""
+    idle = sshd.sessions  # some stay logged in for all tests here
     with Victims([FIVE, CHANGED]) as victims:
         allowed = [release_of(signed, victims.publisher.content) for signed in victims.taken]
         victims.publish(account(sshd, here), 0)
@@ -153,7 +154,7 @@ def test_a_killed_publish_leaves_a_whole_release_and_the_next_one_finishes(
 
         assert victims.ended() == -signal.SIGKILL
         assert here.served() in allowed
-        until(lambda: sshd.sessions == 0, 20, "the server to notice")
+        until(lambda: sshd.sessions <= idle, 20, "the server to notice")
         victims.publish(account(sshd, here), 1)
         assert here.served() == allowed[1]
         assert litter(here) == []
