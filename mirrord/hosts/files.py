@@ -219,15 +219,30 @@ class Pulse:
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What the implementation can do, as found out by doing."""
+    """What an account can do, as found out by doing; `ordered` alone is known of the server's kind."""
 
     ordered: bool
     """Operations given to `in_order` are done strictly one after the other, in one flight."""
     symlink: bool
     hard_link: bool
     replace: bool
-    """`Rename(over=True)` works and is atomic."""
+    """`Rename(over=True)` replaces a file atomically."""
     space: bool
+    """`Space` is answered (statvfs)."""
+    replace_link: bool = True
+    """`Rename(over=True)` replaces a symbolic link atomically, and the link itself, not what it leads to."""
+    rename_folder: bool = True
+    """`Rename` moves a folder with all that is in it."""
+    exclusive: bool = True
+    """`Create` and `Put` fail where the path is taken."""
+    mtime: bool = True
+    """A file keeps the mtime that `Put` sets, in whole seconds."""
+    any_name: bool = True
+    """Names are bytes: both Unicode normal forms are two names, and bytes that are no UTF-8 are kept."""
+    copy_data: bool = False
+    """`Patch` works: the server copies ranges of one file into another (copy-data)."""
+    hashes: tuple[str, ...] = ()
+    """Algorithms in which the server hashes a file itself (check-file), as SFTP names them: `sha256`."""
 
 
 class Files(Protocol):
