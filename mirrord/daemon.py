@@ -33,9 +33,9 @@ from mirrord.control.inbox import Inbox
 from mirrord.control.looking import Looker
 from mirrord.control.mind import Mind, Reading
 from mirrord.control.notify import Notifier
+from mirrord.control.publishing import Publishing
 from mirrord.control.pulse import Pulse
 from mirrord.control.server import ControlServer, Talk
-from mirrord.control.syncing import Publishing
 from mirrord.control.upkeep import RENEW_EVERY, Upkeep
 from mirrord.control.works import Works
 from mirrord.decide import Move

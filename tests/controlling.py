@@ -14,7 +14,7 @@ from mirrord.config import Settings, load
 from mirrord.control.desk import Desk, inline
 from mirrord.control.looking import Looker
 from mirrord.control.mind import Mind
-from mirrord.control.syncing import Publishing
+from mirrord.control.publishing import Publishing
 from mirrord.control.works import Works
 from mirrord.health import Observation, Reference, Round
 from tests.lab.ports import free_port

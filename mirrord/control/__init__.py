@@ -2,7 +2,8 @@
 
 crew.py       the one place that makes workers
 works.py      what one controller stands on: settings, journal, store, crews, locks, switches
-syncing.py    a snapshot is taken and published to all mirrors, each on its own
+syncing.py    a snapshot is taken, or an earlier one taken up again
+publishing.py it gets to all mirrors, to each in a run of its own
 looking.py    one round of looks at everything, or one fresh look at a target
 upkeep.py     what is published without a person, and when
 inbox.py      how other threads reach the one that owns everything

@@ -15,8 +15,8 @@ from mirrord.control.client import own_name
 from mirrord.control.desk import Desk
 from mirrord.control.looking import Looker
 from mirrord.control.mind import Mind
+from mirrord.control.publishing import Publishing
 from mirrord.control.server import Talk
-from mirrord.control.syncing import Publishing
 from mirrord.control.works import Works
 
 

@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 from mirrord.control import moving, showing, syncing
 from mirrord.control.looking import Looker
 from mirrord.control.mind import Mind, Reading
+from mirrord.control.publishing import Publishing
 from mirrord.control.server import Talk
-from mirrord.control.syncing import Publishing
 from mirrord.control.works import Works
 from mirrord.decide import Permission, Policy, View, may_switch, planned_drain
 from mirrord.errors import BadUsage, Braked, JournalUnwritable, MirrordError, Unavailable
@@ -144,7 +144,10 @@ class Desk:
         to = self._snapshot_named(str(asked.get("snapshot", "")))
         if asked.get("dry_run"):
             manifest = self.works.store.load(to).manifest
-            rows = syncing.rehearse(self.works, mirrors, manifest, None, allow_deletions=allow)
+            rows = [
+                showing.row(planned)
+                for planned in syncing.rehearse(self.works, mirrors, manifest, None, allow_deletions=allow)
+            ]
             return {"snapshot": None, "mirrors": rows, "dry_run": True, "warnings": [], "restores": to, "held": None}
         taken, held = syncing.rollback(self.works, to, who, allow_deletions=allow)
         self._tell(self.mind.publish_again)
@@ -164,7 +167,7 @@ class Desk:
         rows = []
         for name, run in runs.items():
             published = run.result() if isinstance(run, Future) else Published.failure(name, signed, run, 0.0)
-            rows.append(syncing.row(published))
+            rows.append(showing.row(published))
             talk({"event": "mirror", "mirror": rows[-1]})
         syncing.tidy(self.works)
         return {
@@ -193,7 +196,7 @@ class Desk:
                 "restores": None,
             },
             "change": showing.change(scanned.difference),
-            "mirrors": rows,
+            "mirrors": list(map(showing.row, rows)),
             "dry_run": True,
             "warnings": list(scanned.warnings),
         }

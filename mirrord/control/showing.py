@@ -19,11 +19,24 @@ from mirrord.errors import MirrordError
 from mirrord.health import Health, Observation, Round, Standing, Verdict
 from mirrord.journal import PUBLISHING, SNAPSHOTS
 from mirrord.manifest import Difference, Snapshot, show, stamp
+from mirrord.publish import Published
 from mirrord.report.status import Daemon, Facts, MirrorState, Moment, ServiceState, hold, kind, reason, text_of
 from mirrord.report.status import status as build_status
 from mirrord.switches import Change, Expected, Following, Result
 
-__all__ = ["change", "check", "explained", "hold", "moved", "next_of", "planned", "snapshot", "status", "unmoved"]
+__all__ = [
+    "change",
+    "check",
+    "explained",
+    "hold",
+    "moved",
+    "next_of",
+    "planned",
+    "row",
+    "snapshot",
+    "status",
+    "unmoved",
+]
 
 FIRST = 20
 """Paths that are named of each kind of change."""
@@ -305,7 +318,7 @@ def _newest(works: Works, warnings: list[str]) -> Snapshot | None:
 def _service_state(mind: Mind, service: str, now: float) -> ServiceState:
     affair, journal = mind.affairs[service], mind.journal
     view, policy = mind.view(service, now=now), mind.policy(service)
-    last = journal.last_move(service, automatic=False)
+    last = journal.last_move(service)
     expected = journal.expected(service)
     return ServiceState(
         name=service,
@@ -324,3 +337,21 @@ def _service_state(mind: Mind, service: str, now: float) -> ServiceState:
         follow_by=affair.follow_by,
         lagging=[address for address, follow in affair.followers.items() if follow.following is Following.OLD],
     )
+
+
+def row(published: Published) -> dict[str, Any]:
+    """Return one mirror's line of `sync --json`."""
+    return {
+        "name": published.mirror,
+        "result": published.result,
+        "release": published.release,
+        "serial": published.serial,
+        "files_sent": published.files_sent,
+        "files_linked": published.files_linked,
+        "files_patched": published.files_patched,
+        "files_removed": published.files_removed,
+        "bytes_sent": published.bytes_sent,
+        "seconds": round(published.seconds, 3),
+        "error": published.error,
+        "error_code": published.error_code,
+    }

@@ -1,32 +1,25 @@
-"""How does the source's content get to all mirrors?
+"""Which snapshot are the mirrors to serve, and may it be taken?
 
-A snapshot is taken, then every mirror gets it on a worker of its own: one that is slow, full or dead
-delays no other. Automatic publishing has brakes that a person's `sync` lifts: a publishing hold, and a
-mirror that serves a higher serial than our store knows (a restored or copied state folder). What a
-snapshot is, is said in `mirrord.snapshot`; how one mirror is published to, in `mirrord.publish`.
+The source is read, alone on this machine, under brakes that a person's `sync` lifts: a hold, and a mirror that
+serves a higher serial than our store knows (a restored or copied state folder). A rollback makes an earlier content
+the newest. What a snapshot is, is said in `mirrord.snapshot`; `publishing` brings it to the mirrors.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Future
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
-from mirrord.config import Settings
-from mirrord.control.pulse import Pulse
 from mirrord.control.works import Works
 from mirrord.errors import Braked, Cancelled, Locked, MirrordError, PutOff
-from mirrord.hosts import Host, Progress
+from mirrord.hosts import Progress
 from mirrord.hosts.opening import open_host
-from mirrord.journal import PUBLISHING, SNAPSHOTS, Event, Held
+from mirrord.journal import PUBLISHING, SNAPSHOTS, Held
 from mirrord.manifest import Difference, Manifest, Signed, Snapshot, SnapshotId, difference, snapshot_id
-from mirrord.publish import Published, look, object_to, publish_with_retries
+from mirrord.publish import Published, look, object_to
 from mirrord.snapshot import Progress as Reading
 from mirrord.snapshot.store import Scanned, Taken
 
@@ -34,10 +27,6 @@ _log = logging.getLogger(__name__)
 
 RESIGN_AFTER = 12 * 3600.0
 """Seconds: a card is signed again at least daily; twice as often leaves room for a day's trouble."""
-STANDSTILL = 1800.0
-"""Seconds without any progress after which a publish counts as stuck; SFTP itself gives up a silent peer earlier..."""
-SLOWEST = 16_384
-"""... and more on a slow line, on which one large file is no progress for long: bytes a second."""
 PATIENCE = 30.0
 """Seconds for which a person's order waits for a snapshot that is being taken."""
 Seen = Callable[[str, Progress | Reading], None]
@@ -158,7 +147,7 @@ def rollback(works: Works, to: SnapshotId, who: str, *, allow_deletions: bool) -
             )
         except MirrordError:
             if held_before is None:
-                _try(lambda: journal.unhold(SNAPSHOTS, who))
+                works.jot(lambda: journal.unhold(SNAPSHOTS, who))
             raise
     return taken, held
 
@@ -186,7 +175,7 @@ def tidy(works: Works) -> None:
 
 def rehearse(
     works: Works, mirrors: Sequence[str], wanted: Manifest, current: SnapshotId | None, *, allow_deletions: bool
-) -> list[dict[str, Any]]:
+) -> list[Published]:
     """Show what publishing `wanted` would do on each mirror; `current` is its snapshot where it was taken already."""
     if current is not None:
         signed = works.store.load(current)
@@ -209,7 +198,7 @@ def rehearse(
         mirror: works.uploading.submit(_rehearse, works, mirror, signed, allow_deletions=allow_deletions)
         for mirror in mirrors
     }
-    return [row(run.result()) for run in runs.values()]
+    return [run.result() for run in runs.values()]
 
 
 def _rehearse(works: Works, mirror: str, signed: Signed, *, allow_deletions: bool) -> Published:
@@ -244,176 +233,6 @@ def _rehearse(works: Works, mirror: str, signed: Signed, *, allow_deletions: boo
     )
 
 
-class Publishing:
-    """The runs of publishing, at most one a mirror; `start` and `abort` from any thread."""
-
-    def __init__(
-        self, works: Works, ended: Callable[[Published], None] = lambda _: None, pulse: Pulse | None = None
-    ) -> None:
-        """`ended` is called on the run's own worker when a mirror is finished, however; `pulse` hears of progress."""
-        self._works = works
-        self._pulse = pulse or Pulse()
-        self._ended = ended
-        self._lock = threading.Lock()
-        self._runs: dict[str, tuple[SnapshotId, Future[Published]]] = {}
-        self._hosts: dict[str, Host] = {}
-        self._told: dict[str, str] = {}
-
-    def start(
-        self,
-        mirror: str,
-        signed: Signed,
-        *,
-        seen: Seen,
-        allow_deletions: bool = False,
-        mend: bool = False,
-        suspects: Collection[bytes] = (),
-    ) -> Future[Published]:
-        """Publish to a mirror; a run under way for the same snapshot is joined, for another raises Locked."""
-        with self._lock:
-            if mirror in self._runs and not self._runs[mirror][1].done():
-                under_way, future = self._runs[mirror]
-                if under_way == signed.snapshot.id:
-                    return future
-                raise Locked(f"{mirror}: publishing {signed.snapshot.id}: {under_way} is being published; wait for it")
-            future = self._works.uploading.submit(
-                self._run, mirror, signed, seen, allow_deletions=allow_deletions, mend=mend, suspects=suspects
-            )
-            self._runs[mirror] = (signed.snapshot.id, future)
-            return future
-
-    def busy(self, mirror: str) -> bool:
-        """Tell whether a run is under way."""
-        with self._lock:
-            return mirror in self._runs and not self._runs[mirror][1].done()
-
-    def any_busy(self) -> bool:
-        """Tell whether any run is under way."""
-        with self._lock:
-            return any(not future.done() for _, future in self._runs.values())
-
-    def abort(self) -> None:
-        """Break every run off; returns at once."""
-        with self._lock:
-            hosts = list(self._hosts.values())
-        for host in hosts:
-            host.abort()
-
-    def _run(
-        self,
-        mirror: str,
-        signed: Signed,
-        seen: Seen,
-        *,
-        allow_deletions: bool,
-        mend: bool,
-        suspects: Collection[bytes],
-    ) -> Published:
-        works, settings = self._works, self._works.settings
-        began = time.monotonic()
-        doing = f"publishing to {mirror}"
-
-        def got_on(done: Progress) -> None:
-            self._pulse.expect(doing, STANDSTILL + (done.bytes_total - done.bytes_done) / SLOWEST)
-            seen(mirror, done)
-
-        self._pulse.expect(doing, STANDSTILL + signed.manifest.size / SLOWEST)
-        try:
-            with self._alone(mirror, signed.snapshot.id), works.store.reading(signed.snapshot.id):
-                _try(lambda: works.journal.publish_began(mirror, signed.snapshot.id, signed.snapshot.serial))
-                published = publish_with_retries(
-                    lambda: self._open(settings, mirror),
-                    works.me(),
-                    mirror,
-                    signed,
-                    works.store.content(),
-                    works.store.manifest,
-                    signers=settings.signers(),
-                    identity=settings.identity,
-                    keep=settings.keep(mirror),
-                    guard=settings.guard(),
-                    allow_deletions=allow_deletions,
-                    mend=mend,
-                    suspects=suspects,
-                    seen=got_on,
-                    stop=works.stop,
-                )
-        except MirrordError as e:
-            published = Published.failure(mirror, signed, e, time.monotonic() - began)
-        except Exception as e:  # noqa: BLE001 (a run that never ends would count as one under way, for ever)
-            _log.exception("%s: publishing %s: something that nobody foresaw", mirror, signed.snapshot.id)
-            fault = MirrordError(
-                f"{mirror}: publishing {signed.snapshot.id}: a fault of mirrord: {type(e).__name__}: {e}"
-            )
-            published = Published.failure(mirror, signed, fault, time.monotonic() - began)
-        with self._lock:
-            self._hosts.pop(mirror, None)
-        self._pulse.ended(doing)
-        _try(lambda: works.journal.publish_ended(mirror, published.result, asdict(published)))
-        self._note(published)
-        self._ended(published)
-        return published
-
-    @contextlib.contextmanager
-    def _alone(self, mirror: str, snapshot: SnapshotId) -> Iterator[None]:
-        """Keep other processes of this machine away; one that publishes the same snapshot is waited for."""
-        while True:
-            try:
-                with self._works.locked(f"publish-{mirror}", snapshot):
-                    yield
-                return
-            except Locked as e:
-                if e.holder != snapshot:
-                    raise
-            self._pulse.expect(f"publishing to {mirror}", STANDSTILL)
-            if self._works.stop.wait(0.1):
-                raise Cancelled(f"{mirror}: waiting for another publish: stopped")
-
-    def _open(self, settings: Settings, mirror: str) -> Host:
-        host = open_host(settings.account(mirror))
-        with self._lock:
-            self._hosts[mirror] = host
-        if self._works.stop.is_set():
-            host.abort()
-        return host
-
-    def _note(self, published: Published) -> None:
-        if published.error is None:
-            self._told.pop(published.mirror, None)
-        elif self._told.get(published.mirror) == published.error:
-            return
-        else:
-            self._told[published.mirror] = published.error
-        if published.result == "unchanged":
-            return
-        text = f"{published.mirror}: {published.result} {published.release}"
-        text += f": {published.error}" if published.error else f" in {published.seconds:.1f} s"
-        (_log.warning if published.error else _log.info)("%s", text)
-        _try(
-            lambda: self._works.journal.record(
-                Event("publish", text, about=published.mirror, by=self._works.settings.controller.name)
-            )
-        )
-
-
-def row(published: Published) -> dict[str, Any]:
-    """Return one mirror's line of `sync --json`."""
-    return {
-        "name": published.mirror,
-        "result": published.result,
-        "release": published.release,
-        "serial": published.serial,
-        "files_sent": published.files_sent,
-        "files_linked": published.files_linked,
-        "files_patched": published.files_patched,
-        "files_removed": published.files_removed,
-        "bytes_sent": published.bytes_sent,
-        "seconds": round(published.seconds, 3),
-        "error": published.error,
-        "error_code": published.error_code,
-    }
-
-
 def why_no_publish(works: Works) -> str | None:
     """Say why nothing is published without a person now, or None."""
     return _said(works.journal.held(PUBLISHING))
@@ -426,11 +245,3 @@ def why_no_snapshot(works: Works) -> str | None:
 
 def _said(held: Held | None) -> str | None:
     return None if held is None else f"{held.what} is held by {held.by}: {held.reason}"
-
-
-def _try(write: Callable[[], object]) -> None:
-    """Write into the journal; one that cannot be written stops no publish."""
-    try:
-        write()
-    except MirrordError as e:
-        _log.warning("%s", e)

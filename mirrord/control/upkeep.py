@@ -3,7 +3,7 @@
 The source is looked at in a fixed rhythm, and every mirror is brought up to the newest snapshot. A mirror that was
 away, or that a look found with old or wrong content, catches up, with growing pauses between the tries. A card is
 signed again before readers would miss it. One thread owns all this, the daemon's; the work itself is
-`syncing`'s, on crews: a source that hangs holds up no mirror, and no mirror another.
+`syncing`'s and `publishing`'s, on crews: a source that hangs holds up no mirror, and no mirror another.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Later(Protocol):
 
 
 class Publisher(Protocol):
-    """Publishes to one mirror at a time; `syncing.Publishing` is one."""
+    """Publishes to one mirror at a time; `publishing.Publishing` is one."""
 
     def start(
         self, mirror: str, signed: Signed, *, seen: syncing.Seen, mend: bool = ..., suspects: frozenset[bytes] = ...

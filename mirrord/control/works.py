@@ -2,7 +2,7 @@
 
 The settings in force, the journal, the store of snapshots, the crews, the locks between processes of
 this machine, and the switches: opened once, handed to whoever works with them. What is done with
-them is said in `syncing`, `looking` and `moving`.
+them is said in `syncing`, `publishing`, `looking` and `moving`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import errno
 import fcntl
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 from threading import Event as Flag
@@ -20,7 +20,7 @@ from typing import TextIO
 
 from mirrord.config import Settings
 from mirrord.control.crew import make_crew
-from mirrord.errors import Locked, Refused
+from mirrord.errors import Locked, MirrordError, Refused
 from mirrord.hosts import Holder
 from mirrord.hosts.lock import this_process
 from mirrord.journal import Journal
@@ -84,6 +84,13 @@ class Works:
         if service not in switches:
             switches[service] = open_switch(self.settings.dns(service))
         return switches[service]
+
+    def jot(self, write: Callable[[], object]) -> None:
+        """Write into the journal what merely happened; one that cannot be written stops nothing."""
+        try:
+            write()
+        except MirrordError as e:
+            _log.warning("%s", e)
 
     @contextlib.contextmanager
     def locked(self, what: str, note: str = "") -> Iterator[None]:

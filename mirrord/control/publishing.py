@@ -1,0 +1,186 @@
+"""How does a snapshot get to all mirrors?
+
+Every mirror gets it in a run of its own, on a worker of its own: one that is slow, full or dead delays no other. A
+run goes to its end whatever befalls it, and says how it ended to the journal, the watch and whoever waits. How one
+mirror is published to is said in `mirrord.publish`; which snapshot, and when, in `syncing` and `upkeep`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future
+from dataclasses import asdict
+
+from mirrord.config import Settings
+from mirrord.control.pulse import Pulse
+from mirrord.control.syncing import Seen
+from mirrord.control.works import Works
+from mirrord.errors import Cancelled, Locked, MirrordError
+from mirrord.hosts import Host, Progress
+from mirrord.hosts.opening import open_host
+from mirrord.journal import Event
+from mirrord.manifest import Signed, SnapshotId
+from mirrord.publish import Published, publish_with_retries
+
+_log = logging.getLogger(__name__)
+
+STANDSTILL = 1800.0
+"""Seconds without any progress after which a publish counts as stuck; SFTP itself gives up a silent peer earlier..."""
+SLOWEST = 16_384
+"""... and more on a slow line, on which one large file is no progress for long: bytes a second."""
+
+
+class Publishing:
+    """The runs of publishing, at most one a mirror; `start` and `abort` from any thread."""
+
+    def __init__(
+        self, works: Works, ended: Callable[[Published], None] = lambda _: None, pulse: Pulse | None = None
+    ) -> None:
+        """`ended` is called on the run's own worker when a mirror is finished, however; `pulse` hears of progress."""
+        self._works = works
+        self._pulse = pulse or Pulse()
+        self._ended = ended
+        self._lock = threading.Lock()
+        self._runs: dict[str, tuple[SnapshotId, Future[Published]]] = {}
+        self._hosts: dict[str, Host] = {}
+        self._told: dict[str, str] = {}
+
+    def start(
+        self,
+        mirror: str,
+        signed: Signed,
+        *,
+        seen: Seen,
+        allow_deletions: bool = False,
+        mend: bool = False,
+        suspects: Collection[bytes] = (),
+    ) -> Future[Published]:
+        """Publish to a mirror; a run under way for the same snapshot is joined, for another raises Locked."""
+        with self._lock:
+            if mirror in self._runs and not self._runs[mirror][1].done():
+                under_way, future = self._runs[mirror]
+                if under_way == signed.snapshot.id:
+                    return future
+                raise Locked(f"{mirror}: publishing {signed.snapshot.id}: {under_way} is being published; wait for it")
+            future = self._works.uploading.submit(
+                self._run, mirror, signed, seen, allow_deletions=allow_deletions, mend=mend, suspects=suspects
+            )
+            self._runs[mirror] = (signed.snapshot.id, future)
+            return future
+
+    def busy(self, mirror: str) -> bool:
+        """Tell whether a run is under way."""
+        with self._lock:
+            return mirror in self._runs and not self._runs[mirror][1].done()
+
+    def any_busy(self) -> bool:
+        """Tell whether any run is under way."""
+        with self._lock:
+            return any(not future.done() for _, future in self._runs.values())
+
+    def abort(self) -> None:
+        """Break every run off; returns at once."""
+        with self._lock:
+            hosts = list(self._hosts.values())
+        for host in hosts:
+            host.abort()
+
+    def _run(
+        self,
+        mirror: str,
+        signed: Signed,
+        seen: Seen,
+        *,
+        allow_deletions: bool,
+        mend: bool,
+        suspects: Collection[bytes],
+    ) -> Published:
+        works, settings = self._works, self._works.settings
+        began = time.monotonic()
+        doing = f"publishing to {mirror}"
+
+        def got_on(done: Progress) -> None:
+            self._pulse.expect(doing, STANDSTILL + (done.bytes_total - done.bytes_done) / SLOWEST)
+            seen(mirror, done)
+
+        self._pulse.expect(doing, STANDSTILL + signed.manifest.size / SLOWEST)
+        try:
+            with self._alone(mirror, signed.snapshot.id), works.store.reading(signed.snapshot.id):
+                works.jot(lambda: works.journal.publish_began(mirror, signed.snapshot.id, signed.snapshot.serial))
+                published = publish_with_retries(
+                    lambda: self._open(settings, mirror),
+                    works.me(),
+                    mirror,
+                    signed,
+                    works.store.content(),
+                    works.store.manifest,
+                    signers=settings.signers(),
+                    identity=settings.identity,
+                    keep=settings.keep(mirror),
+                    guard=settings.guard(),
+                    allow_deletions=allow_deletions,
+                    mend=mend,
+                    suspects=suspects,
+                    seen=got_on,
+                    stop=works.stop,
+                )
+        except MirrordError as e:
+            published = Published.failure(mirror, signed, e, time.monotonic() - began)
+        except Exception as e:  # noqa: BLE001 (a run that never ends would count as one under way, for ever)
+            _log.exception("%s: publishing %s: something that nobody foresaw", mirror, signed.snapshot.id)
+            fault = MirrordError(
+                f"{mirror}: publishing {signed.snapshot.id}: a fault of mirrord: {type(e).__name__}: {e}"
+            )
+            published = Published.failure(mirror, signed, fault, time.monotonic() - began)
+        with self._lock:
+            self._hosts.pop(mirror, None)
+        self._pulse.ended(doing)
+        works.jot(lambda: works.journal.publish_ended(mirror, published.result, asdict(published)))
+        self._note(published)
+        self._ended(published)
+        return published
+
+    @contextlib.contextmanager
+    def _alone(self, mirror: str, snapshot: SnapshotId) -> Iterator[None]:
+        """Keep other processes of this machine away; one that publishes the same snapshot is waited for."""
+        while True:
+            try:
+                with self._works.locked(f"publish-{mirror}", snapshot):
+                    yield
+                return
+            except Locked as e:
+                if e.holder != snapshot:
+                    raise
+            self._pulse.expect(f"publishing to {mirror}", STANDSTILL)
+            if self._works.stop.wait(0.1):
+                raise Cancelled(f"{mirror}: waiting for another publish: stopped")
+
+    def _open(self, settings: Settings, mirror: str) -> Host:
+        host = open_host(settings.account(mirror))
+        with self._lock:
+            self._hosts[mirror] = host
+        if self._works.stop.is_set():
+            host.abort()
+        return host
+
+    def _note(self, published: Published) -> None:
+        if published.error is None:
+            self._told.pop(published.mirror, None)
+        elif self._told.get(published.mirror) == published.error:
+            return
+        else:
+            self._told[published.mirror] = published.error
+        if published.result == "unchanged":
+            return
+        text = f"{published.mirror}: {published.result} {published.release}"
+        text += f": {published.error}" if published.error else f" in {published.seconds:.1f} s"
+        (_log.warning if published.error else _log.info)("%s", text)
+        self._works.jot(
+            lambda: self._works.journal.record(
+                Event("publish", text, about=published.mirror, by=self._works.settings.controller.name)
+            )
+        )
