@@ -22,6 +22,7 @@ ROOT = Path(mirrord.__file__).parent
 ORDER = (
     "errors",
     "manifest",
+    "assets",
     "plan",
     "looks",
     "health",
@@ -69,7 +70,18 @@ STARTERS = {
 }
 
 # Modules without socket, file, clock, randomness or log, and what of the standard library they may use.
-PURE = ("errors", "manifest", "plan", "looks", "health", "rules", "decide", "hosts.sftp.wire", "hosts.sftp.flow")
+PURE = (
+    "errors",
+    "manifest",
+    "assets",
+    "plan",
+    "looks",
+    "health",
+    "rules",
+    "decide",
+    "hosts.sftp.wire",
+    "hosts.sftp.flow",
+)
 HARMLESS = {
     *("__future__", "abc", "base64", "bisect", "collections", "copy", "dataclasses", "datetime", "difflib", "enum"),
     *("fnmatch", "functools", "hashlib", "heapq", "io", "ipaddress", "itertools", "json", "math", "operator", "re"),
