@@ -12,6 +12,7 @@ post, prune. How it packs ten thousand files into a few round trips is its own a
     releases.py   the layout `releases`: what stands where, what is wrong with a tree, how readers are led on
     staging.py    how a whole tree comes to stand where no reader sees it, and how a broken one is mended
     host.py       Host and Hold on top of Files
+    choosing.py   which layout suits what an account can do, and why
     opening.py    an account becomes a Host
 """
 
