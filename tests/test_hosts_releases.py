@@ -182,6 +182,65 @@ def test_a_moved_file_is_linked_from_its_old_place(disk: Disk, publisher: Publis
     assert served(disk)[b"img/2.png"] == SITE[b"photo.png"]
 
 
+def test_a_content_that_stands_at_several_paths_is_sent_once(disk: Disk, publisher: Publisher) -> None:
+    """The same pictures in twelve languages, the same empty files: half of a real site need not travel."""
+    signed = publisher.take({**SITE, b"de/photo.png": SITE[b"photo.png"], b"fr/photo.png": SITE[b"photo.png"]})
+    files = MemoryFiles(disk)
+    result = publisher.publish(files, signed)
+
+    assert len([path for path in sent(files) if path.endswith(b"photo.png")]) == 1
+    assert (result.files_sent, result.files_linked) == (4, 2)
+    assert result.bytes_sent < 2 * len(SITE[b"photo.png"]) + 3000
+    assert whole(disk, signed, publisher.content)
+
+
+def test_paths_with_the_same_bytes_and_other_mtimes_share_no_inode(disk: Disk, publisher: Publisher) -> None:
+    """Every file keeps the mtime it was published with, on all mirrors: a link would give both the same."""
+    signed = publisher.take({b"one": b"same", b"two": b"same"})
+    entries = signed.manifest.entries
+    older = replace(entries[b"two"], mtime=entries[b"two"].mtime - 60)
+    signed = replace(signed, manifest=Manifest.of({**entries, b"two": older}))
+    files = MemoryFiles(disk)
+    publisher.publish(files, signed)
+
+    assert sent(files) == {b"one", b"two"}
+    assert node(disk, b"current/two").mtime == older.mtime
+
+
+def test_nothing_is_linked_from_a_file_that_did_not_arrive_whole(disk: Disk, publisher: Publisher) -> None:
+    """Where the first of several equal files is refused, the others wait until it was sent again."""
+    signed = publisher.take({**SITE, b"a/photo.png": SITE[b"photo.png"], b"b/photo.png": SITE[b"photo.png"]})
+
+    def stand_in_the_way(number: int) -> None:
+        top = disk.find(b"staging/" + b"".join(node(disk, b"staging").names)) if disk.find(b"staging") else None
+        if top is not None and b"a" in top.names and b"b" in top.names:
+            top.names[b"a"].names[b"photo.png"] = Node(Kind.FILE, 0o644, 0)
+            disk.tick = None
+
+    disk.tick = stand_in_the_way
+    files = MemoryFiles(disk)
+    result = publisher.publish(files, signed)
+
+    tries = [op for op in files.done if isinstance(op, Put) and op.path.endswith(b"photo.png")]
+    assert [op.path.endswith(b"/a/photo.png") for op in tries] == [True, True]
+    assert result.files_linked == 2
+    assert whole(disk, signed, publisher.content)
+
+
+def test_what_an_earlier_try_sent_is_linked_to_where_the_same_bytes_are_missing(
+    disk: Disk, publisher: Publisher
+) -> None:
+    """A first publish that broke off between a file and its twin has nothing left to send of it."""
+    signed = publisher.take({**SITE, b"twin.png": SITE[b"photo.png"]})
+    killed_while_staging(disk, publisher, signed, after=b"photo.png")
+    files = MemoryFiles(disk)
+    publisher.publish(files, signed)
+
+    assert b"photo.png" not in sent(files)
+    assert b"twin.png" not in sent(files)
+    assert whole(disk, signed, publisher.content)
+
+
 def test_nothing_that_stands_in_a_release_is_ever_written_to(disk: Disk, publisher: Publisher) -> None:
     """A file may be linked into ten releases: changing it in place would change them all, under readers' eyes."""
     done: list[Op] = []

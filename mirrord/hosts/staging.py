@@ -1,9 +1,9 @@
 """How does a whole tree come to stand where no reader sees it, and how is a served one put right?
 
 A tree is made of hard links into the release before, where that lists with the size and mtime that it should
-have, and of files that are sent. What an earlier try had finished is kept: a file's mtime is set last, so it is
-the file's commit mark. Nothing that has another name elsewhere is ever written to: what is wrong is removed, or
-replaced by a new file.
+have, and of files that are sent: a content that stands at several paths once, and linked to the others. What an
+earlier try had finished is kept: a file's mtime is set last, so it is the file's commit mark. Nothing that has
+another name elsewhere is ever written to: what is wrong is removed, or replaced by a new file.
 """
 
 from __future__ import annotations
@@ -75,6 +75,8 @@ class Tally:
     kept: int = 0
     bytes_sent: int = 0
     failed: list[Outcome] = field(default_factory=list)
+    stand: set[bytes] = field(default_factory=set)
+    """Paths in the account that were sent whole."""
 
     def take(self, outcome: Outcome) -> None:
         """Count one outcome of a Put or Link."""
@@ -84,6 +86,7 @@ class Tally:
         elif isinstance(op, Put):
             self.sent += 1
             self.bytes_sent += op.size
+            self.stand.add(op.path)
         elif isinstance(op, Link):
             self.linked += 1
             if self.linked % 256:
@@ -162,12 +165,19 @@ class Staging:
         kept = yield from self._make_room_to_work()
         entries = self.source.signed.manifest.entries
         links = (yield from self._links(kept)) if self.links else {}
-        send = [path for path in entries if path not in kept and path not in links]
+        lacking = [path for path in entries if path not in kept and path not in links]
+        send, twins = once_each(lacking, entries, kept) if self.links else (lacking, {})
         own = self.source.own
         size = sum(entries[path].size for path in send) + sum(len(data) for data, _ in own.values())
         self._ask_for_room(send)
         tally = Tally(len(entries) + len(own), size, seen, kept=len(kept))
-        yield Flight(self._ops(links, (*send, *own)), each=tally.take)
+        twins = {self.top + b"/" + path: self.top + b"/" + first for path, first in twins.items()}
+        tally.stand.update(self.top + b"/" + path for path in kept)
+        yield Flight(self._ops(links, (*send, *own), twins, tally.stand), each=tally.take)
+        if tally.failed:
+            yield from self._try_once_more(tally)
+        if twins:
+            yield Flight([Link(first, path) for path, first in twins.items()], each=tally.take)
         if tally.failed:
             yield from self._try_once_more(tally)
         tally.tell()
@@ -298,11 +308,18 @@ class Staging:
             if path not in kept and agrees(listed.get(old), (entries[path].size, entries[path].mtime))
         }
 
-    def _ops(self, links: Mapping[bytes, bytes], send: Sequence[bytes]) -> Iterator[Op]:
+    def _ops(
+        self, links: Mapping[bytes, bytes], send: Sequence[bytes], twins: dict[bytes, bytes], stand: Collection[bytes]
+    ) -> Iterator[Op]:
+        """Send and link; of the twins those whose first stands by then, and these are taken out of `twins`."""
         for path in send:
             yield self.source.put(path, self.top + b"/" + path)
         for path, existing in links.items():
             yield Link(existing, self.top + b"/" + path)
+        for path, first in list(twins.items()):
+            if first in stand:
+                del twins[path]
+                yield Link(first, path)
 
     def _ask_for_room(self, send: Sequence[bytes]) -> None:
         entries = self.source.signed.manifest.entries
@@ -363,6 +380,23 @@ class Staging:
     @property
     def _doing(self) -> str:
         return f"{self.layout.mirror}: publishing {self.plan.target}"
+
+
+def once_each(
+    lacking: Sequence[bytes], entries: Mapping[bytes, Entry], kept: Collection[bytes]
+) -> tuple[list[bytes], dict[bytes, bytes]]:
+    """Return what to send, and path -> the path in the same tree that it can be linked from: sent too, or kept.
+
+    Linked is what has the same bytes and the same mtime. What others wait for comes first.
+    """
+    firsts = {entries[path]: path for path in kept}
+    twins: dict[bytes, bytes] = {}
+    for path in lacking:
+        first = firsts.setdefault(entries[path], path)
+        if first != path:
+            twins[path] = first
+    awaited = frozenset(twins.values())
+    return sorted((path for path in lacking if path not in twins), key=lambda path: path not in awaited), twins
 
 
 def list_base(plan: Plan) -> list[List]:
