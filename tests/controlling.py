@@ -18,7 +18,7 @@ from mirrord.control.publishing import Publishing
 from mirrord.control.works import Works
 from mirrord.health import Observation, Reference, Round
 from tests.lab.ports import free_port
-from tests.lab.sshd import make_key
+from tests.lab.sftp import make_key
 from tests.watching import Sight
 
 NAME = "www.example.org"

@@ -12,7 +12,7 @@ from mirrord.errors import BadConfig, Unavailable
 from mirrord.hosts.account import Account
 from mirrord.hosts.opening import open_host
 from tests.lab.ports import free_port
-from tests.lab.sshd import make_key, public_line
+from tests.lab.sftp import make_key, public_line
 from tests.publishing import Publisher
 
 

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import paramiko
@@ -29,6 +30,7 @@ from paramiko.buffered_pipe import BufferedPipe
 from mirrord.demo.sftpd import SftpHost, new_key
 from mirrord.errors import BadConfig, Cancelled, MirrordError, Refused, Unavailable
 from mirrord.hosts.account import Account
+from mirrord.hosts.bandwidth import Bandwidth
 from mirrord.hosts.files import (
     Attributes,
     Create,
@@ -56,7 +58,8 @@ from mirrord.hosts.files import (
 from mirrord.hosts.sftp.session import MEANINGS, SftpFiles, _Bell, translate
 from tests.conftest import Lab
 from tests.lab.proxy import Proxy
-from tests.lab.sshd import Sshd, make_key, public_line
+from tests.lab.sftp import make_key, public_line
+from tests.lab.sshd import Sshd
 from tests.lab.waiting import until
 
 MTIME = 1_234_567_890
@@ -392,7 +395,7 @@ def test_a_heartbeat_beats_while_one_large_file_is_sent(host: Sshd, files: SftpF
 
 def test_the_bandwidth_limit_holds(host: Sshd) -> None:
     """A publisher's own line has other users."""
-    files = SftpFiles.open(replace(account_of(host), bandwidth=1_000_000))
+    files = SftpFiles.open(replace(account_of(host), bandwidth=Bandwidth(1_000_000)))
     began = time.monotonic()
     name = os.urandom(4).hex().encode()
 
@@ -401,6 +404,25 @@ def test_the_bandwidth_limit_holds(host: Sshd) -> None:
 
     assert outcomes[0].good
     assert 0.3 < time.monotonic() - began < 3.0
+
+
+def test_a_transfer_that_runs_into_another_rate_goes_on_with_it(host: Sshd) -> None:
+    """What began in the evening must not crawl on through the whole night."""
+    hours = [datetime(2026, 11, 22, 21, 59, tzinfo=UTC)]
+    evening = Bandwidth(100_000, (Window(22 * 60, 7 * 60, 0),))
+    files = SftpFiles.open(replace(account_of(host), bandwidth=evening), local=lambda: hours[0])
+    puts = [put(os.urandom(4).hex().encode(), bytes(100_000)) for _ in range(40)]
+    began = time.monotonic()
+
+    done = 0
+    for outcome in files.carry_out(puts):
+        assert outcome.good
+        done += 1
+        hours[0] = datetime(2026, 11, 22, 22, 0, tzinfo=UTC)
+    files.close()
+
+    assert done == 40
+    assert 0.2 < time.monotonic() - began < 10.0  # at the rate of the evening, 40 s
 
 
 # What goes wrong ----------------------------------------------------------------------------------------

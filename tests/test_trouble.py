@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import Lab
 from tests.lab.processes import send
 from tests.lab.publisher import Publisher, publisher
-from tests.lab.sshd import make_key, public_line
+from tests.lab.sftp import make_key, public_line
 from tests.lab.waiting import steadily, until
 
 FAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))

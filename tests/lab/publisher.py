@@ -24,7 +24,8 @@ from tests.lab.namespaces import Wire
 from tests.lab.nginx import Nginx
 from tests.lab.ports import free_port
 from tests.lab.processes import Server, send
-from tests.lab.sshd import Sshd, make_key
+from tests.lab.sftp import make_key
+from tests.lab.sshd import Sshd
 from tests.lab.unbound import Unbound
 
 NAME = "www.example.org"

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import atexit
 import os
-import pwd
-import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.lab.folders import ROOT_BASE, is_root
 from tests.lab.ports import free_port
-from tests.lab.processes import Server, as_root, knock, program, root_prefix
-
-# The account that every Debian has, without shell or home; we can only become another user as root.
-ACCOUNT = "nobody"
+from tests.lab.processes import as_root, knock, program, root_prefix
+from tests.lab.sftp import ACCOUNT, SftpServer, account_user, give_to_account, make_key, public_line
 
 
-class Sshd(Server):
+class Sshd(SftpServer):
     """One `sshd` with one SFTP account.
-
-    host, port, user, client_key_path: how to log in. `client_key_path` is an unencrypted OpenSSH private key.
-    host_key_line: the pinned key, as in known_hosts, `ssh-ed25519 AAAA...`.
-    root: the account's writable folder on this disk; remote_root: how the configuration names it.
 
     Chrooted, the login folder belongs to root and holds only `www`, which is the account's (`remote_root` is "www");
     otherwise the login folder is the account's own (`remote_root` is ".").
@@ -50,7 +41,7 @@ class Sshd(Server):
         self.lives_in = tuple(prefix)
         self.host = address
         self.port = port or free_port()
-        self.user = ACCOUNT if is_root() or chroot else pwd.getpwuid(os.geteuid()).pw_name
+        self.user = ACCOUNT if chroot else account_user()
         self.chroot = chroot
         self.login = account or (jail(folder) if chroot else folder / "account")
         self.root = self.login / "www" if chroot else self.login
@@ -126,10 +117,7 @@ class Sshd(Server):
             as_root(["install", "-d", "-m", "0755", "-o", "root", "-g", "root", str(self.login)])
             as_root(["install", "-d", "-m", "0755", "-o", self.user, str(self.root)])
             return
-        self.root.mkdir(parents=True, exist_ok=True)
-        self.root.chmod(0o755)
-        if is_root():
-            shutil.chown(self.root, self.user)
+        give_to_account(self.root)
 
 
 def jail(folder: Path) -> Path:
@@ -139,19 +127,6 @@ def jail(folder: Path) -> Path:
     place = ROOT_BASE / f"{os.getpid()}-{folder.name}"
     atexit.register(as_root, ["rm", "-rf", str(place)], check=False)
     return place
-
-
-def make_key(path: Path) -> Path:
-    """Make an Ed25519 key without passphrase at `path`, its public half beside it; leave one that is there."""
-    if not path.exists():
-        command = [program("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", str(path)]
-        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
-    return path
-
-
-def public_line(key: Path) -> str:
-    """Return the public half as `ssh-ed25519 AAAA...`, without a comment."""
-    return " ".join(key.with_name(key.name + ".pub").read_text().split()[:2])
 
 
 def _is_session(pid: int) -> bool:
