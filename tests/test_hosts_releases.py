@@ -224,6 +224,8 @@ def test_nothing_is_linked_from_a_file_that_did_not_arrive_whole(disk: Disk, pub
     tries = [op for op in files.done if isinstance(op, Put) and op.path.endswith(b"photo.png")]
     assert [op.path.endswith(b"/a/photo.png") for op in tries] == [True, True]
     assert result.files_linked == 2
+    before = files.done[: max(n for n, op in enumerate(files.done) if op in tries)]
+    assert not [op for op in before if isinstance(op, Link)]
     assert whole(disk, signed, publisher.content)
 
 
