@@ -7,10 +7,8 @@ the same rules. This module opens no socket, reads no clock and logs nothing: `m
 `mirrord.rules` holds the rules, `mirrord.daemon` carries out, `mirrord.switches` writes.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from hashlib import sha256
 
 from mirrord.health import ContentClass, Fault, FaultKind, Fresh, Health, Verdict, family, lasting
 from mirrord.rules import (
@@ -27,7 +25,9 @@ from mirrord.rules import (
     View,
     Why,
     Zone,
+    ask,
     cause_of,
+    dwell_left,
     facts_of,
     health_of,
     in_brackets,
@@ -67,10 +67,22 @@ def decide(view: View, policy: Policy, rules: Rules = RULES) -> Decision:
             return still
     decision = _propose(view, policy, rules)
     if isinstance(decision, Move) and decision.automatic:
-        for guard in rules.guards:
-            if (still := guard(view, policy, decision)) is not None:
-                return still
+        return _guarded(view, policy, decision, rules)
     return decision
+
+
+def _guarded(view: View, policy: Policy, move: Move, rules: Rules) -> Decision:
+    """Hold a move that nobody has agreed to against all that stops mirrord from moving by itself."""
+    for guard in rules.guards:
+        found = guard(view, policy, move)
+        if isinstance(found, Stay):
+            return found
+        if isinstance(found, Ask):
+            answer = _unless_agreed(view, found)
+            if isinstance(answer, Ask):
+                return answer
+            move = answer
+    return move
 
 
 def _propose(view: View, policy: Policy, rules: Rules) -> Decision:
@@ -168,6 +180,8 @@ def _reassert(view: View, policy: Policy, source: str, rules: Rules) -> Decision
         return _ask(view, policy, "reverted", question, (*facts, "nobody can take readers"), None)
     reason = "an operator says that our last plan holds, not the older one that the zone went back to"
     move = _move(view, policy, source, heirs, Why.REASSERT, reason)
+    if policy.on_revert == "reassert" and move.target == meant:
+        return replace(move, reason=f"the zone went back to an older plan of ours{in_brackets(view.zone_text)}")
     question += f"; send them to {move.target}?"
     return _ask(view, policy, "reverted", question, (*facts, f"{move.target} would take them"), move)
 
@@ -265,18 +279,14 @@ def _move(view: View, policy: Policy, source: str, heirs: tuple[Candidate, ...],
 
 def _ask(view: View, policy: Policy, rule: str, question: str, facts: tuple[str, ...], move: Move | None) -> Ask | Move:
     """Ask, unless the same question, resting on the same facts, was answered with yes."""
-    id_ = sha256(json.dumps([policy.service, rule, *facts]).encode()).hexdigest()[:8]
-    if move is not None and id_ in view.acked:
-        return move
-    return Ask(
-        service=policy.service,
-        id=id_,
-        rule=rule,
-        question=question,
-        facts=facts,
-        move=move,
-        alarm=rule == "reverted",
-    )
+    return _unless_agreed(view, ask(policy, rule, question, facts, move, alarm=rule == "reverted"))
+
+
+def _unless_agreed(view: View, question: Ask) -> Ask | Move:
+    """Return the move that a question is about where it was answered with yes."""
+    if question.move is not None and question.id in view.acked:
+        return replace(question.move, agreed=True)
+    return question
 
 
 # -- what operators ask
@@ -476,7 +486,7 @@ def if_it_went_down(view: View, policy: Policy, rules: Rules = RULES) -> Decisio
     assert view.serving is not None
     down = Health(verdict=Verdict.DOWN, since=view.now, judged=True, failing=True)
     standing = view.standing.supposing(view.serving, policy.service, down)
-    return decide(replace(view, standing=standing, last_move=None), policy, rules)
+    return decide(replace(view, standing=standing, moves=()), policy, rules)
 
 
 def reason_of(decision: Decision) -> str:
@@ -518,9 +528,8 @@ def _in_the_way(view: View, policy: Policy, decision: Decision) -> list[str]:
         said.append(f"No automatic move: {policy.service} is {view.held}.")
     if view.standing.clock is not None and decided != "clock":
         said.append(f"No automatic move: {view.standing.clock}.")
-    if view.last_move is not None and view.last_move < policy.dwell and decided != "dwell":
-        left = lasting(policy.dwell - view.last_move)
-        said.append(f"No automatic move for {left}: readers were moved {lasting(view.last_move)} ago.")
+    if (left := dwell_left(view, policy)) and decided != "dwell":
+        said.append(f"No automatic move for {lasting(left)}: readers were moved {lasting(view.moves[0])} ago.")
     if view.trouble is not None:
         said.append(f"No move: {view.trouble}.")
     return said

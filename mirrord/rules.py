@@ -6,13 +6,18 @@ tried first, when readers return, and what stops mirrord from moving by itself. 
 see what it is for. `mirrord.decide` asks them. Pure, as all that decides.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
+from hashlib import sha256
 from typing import Literal
 
 from mirrord.health import ContentClass, FaultKind, Health, Standing, Verdict, lasting
+
+DAY = 86400.0
+"""Seconds."""
 
 Zone = Literal["new", "ours", "reverted", "foreign", "unread"]
 """How the zone stands to the journal (`mirrord.switches` compares; `unread`: no server answered)."""
@@ -44,7 +49,15 @@ class Policy:
     settle: float = 3600.0
     """How long a preferred mirror must have been well before readers return to it by themselves."""
     dwell: float = 120.0
-    """The least time between two automatic moves."""
+    """The least time between two automatic moves; `dwell_after` tells how it grows."""
+    longest_dwell: float = 3600.0
+    """What it grows to at most."""
+    moves_a_day: int = 3
+    """After so many automatic moves within 24 h a person is asked."""
+    ack_after: float = 6 * 3600.0
+    """For so long after an automatic move, readers leave a mirror that serves them only with a person's yes."""
+    on_revert: Literal["ask", "reassert"] = "ask"
+    """What to do when the zone goes back to an older plan of ours: ask, or send the last plan again."""
     markers: frozenset[str] = frozenset()
     """Mirrors whose content is not ours (`content = "markers"`)."""
     places: Mapping[str, str] = field(default_factory=dict)
@@ -68,14 +81,19 @@ class View:
     """Where our own last plan sent readers, by the journal; differs from `serving` where the zone went back."""
     held: Held | None = None
     drained: frozenset[str] = frozenset()
-    last_move: float | None = None
-    """Seconds since this service's last automatic move; None if there never was one."""
+    moves: tuple[float, ...] = ()
+    """How many seconds ago this service's automatic moves were, the latest first."""
     pending: bool = False
     """A plan of ours is open: nobody knows yet whether it was carried out."""
     acked: frozenset[str] = frozenset()
     """Ids of questions that an operator has answered with yes."""
     trouble: str | None = None
     """Why the switch could not be worked now, where that is known: no credentials, say."""
+
+    @property
+    def last_move(self) -> float | None:
+        """Seconds since this service's last automatic move; None if there never was one."""
+        return self.moves[0] if self.moves else None
 
 
 class Why(Enum):
@@ -122,11 +140,13 @@ class Move:
     facts: tuple[str, ...] = ()
     fallbacks: tuple[Candidate, ...] = ()
     """Who comes next if the fresh look fails (`next_after`)."""
+    agreed: bool = False
+    """A person said yes to it."""
 
     @property
     def automatic(self) -> bool:
         """Whether mirrord moves by itself (counts for the dwell), not because a person said so."""
-        return self.why in (Why.FAILOVER, Why.FAILBACK)
+        return not self.agreed and self.why is not Why.DRAIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,8 +175,8 @@ Fitness = Callable[[View, Policy, str], str | None]
 """Says why a mirror may not take readers, in words that follow its name, or None."""
 
 
-Guard = Callable[[View, Policy, Move], Stay | None]
-"""Says why mirrord does not make this move by itself, or None."""
+Guard = Callable[[View, Policy, Move], Stay | Ask | None]
+"""Says why mirrord does not make this move by itself, or asks whether it may, or None."""
 
 
 Rank = Callable[[View, Policy, str], tuple[int, ...]]
@@ -314,12 +334,62 @@ def not_held(view: View, policy: Policy, move: Move) -> Stay | None:
 
 
 def dwelt_long_enough(view: View, policy: Policy, move: Move) -> Stay | None:
-    """Moving twice in a row is worse than one slow mirror."""
-    if view.last_move is None or view.last_move >= policy.dwell:
+    """Moving twice in a row is worse than one slow mirror, and flapping damps itself."""
+    left = dwell_left(view, policy)
+    if not left:
         return None
-    left = policy.dwell - view.last_move
-    reason = f"{move.reason}, but readers were moved {lasting(view.last_move)} ago: not again for {lasting(left)}"
+    reason = f"{move.reason}, but readers were moved {lasting(view.moves[0])} ago: not again for {lasting(left)}"
     return stay(view, policy, "dwell", reason)
+
+
+def dwell_after(policy: Policy, moves: tuple[float, ...]) -> float:
+    """Return the least time, in seconds, between the latest of these automatic moves and the next.
+
+    The configured dwell after the first, twice as long after each further one, up to a limit; every day without a
+    move halves it again, down to what is configured. `moves` are ages in seconds, the latest first.
+    """
+    longest = max(policy.longest_dwell, policy.dwell)
+    dwell, before = policy.dwell / 2, 0.0
+    for age in reversed(moves):
+        dwell = min(2 * _halved(dwell, before - age, policy.dwell / 2), longest)
+        before = age
+    return _halved(dwell, moves[0], policy.dwell) if moves else policy.dwell
+
+
+def _halved(dwell: float, seconds: float, least: float) -> float:
+    return max(dwell / 2.0 ** min(max(seconds, 0.0) // DAY, 64.0), least)
+
+
+def dwell_left(view: View, policy: Policy) -> float:
+    """Return for how many seconds more nothing moves by itself; 0.0 where the dwell is over."""
+    if not view.moves:
+        return 0.0
+    return max(dwell_after(policy, view.moves) - view.moves[0], 0.0)
+
+
+def not_too_often(view: View, policy: Policy, move: Move) -> Ask | None:
+    """What was moved again and again today is not mended by moving once more: somebody should look."""
+    today = sum(age < DAY for age in view.moves)
+    if today < policy.moves_a_day:
+        return None
+    question = (
+        f"{move.reason}, but readers of {policy.service} were moved {today} times within 24 hours by mirrord itself:"
+        f" move them to {move.target} all the same?"
+    )
+    facts = (f"{move.source} serves", f"{move.target} would take its readers: {move.why.value}", "moved often today")
+    return ask(policy, "too-often", question, facts, move, alarm=True)
+
+
+def leaving_was_agreed_to(view: View, policy: Policy, move: Move) -> Ask | None:
+    """Soon after an automatic move, readers leave a mirror that serves them only where a person has looked."""
+    if move.why is not Why.FAILBACK or not view.moves or view.moves[0] >= policy.ack_after:
+        return None
+    question = (
+        f"{move.reason}; readers of {policy.service} were moved {lasting(view.moves[0])} ago by mirrord itself: move"
+        f" them from {move.source} to {move.target} already?"
+    )
+    facts = (f"{move.source} serves", f"{move.target} would take its readers: {move.why.value}", "moved lately")
+    return ask(policy, "moved-lately", question, facts, move)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -340,7 +410,14 @@ class Rules:
         returning_is_automatic,
         stayed_well,
     )
-    guards: tuple[Guard, ...] = (our_clock_is_right, judged_completely, not_held, dwelt_long_enough)
+    guards: tuple[Guard, ...] = (
+        our_clock_is_right,
+        judged_completely,
+        not_held,
+        dwelt_long_enough,
+        leaving_was_agreed_to,
+        not_too_often,
+    )
     rank: Rank = by_class_then_order
 
     def without(self, rule: object) -> "Rules":
@@ -365,6 +442,21 @@ RULES = Rules()
 def stay(view: View, policy: Policy, rule: str, reason: str, *, alarm: bool = False) -> Stay:
     """Leave readers where they are, with the facts of the moment."""
     return Stay(service=policy.service, rule=rule, reason=reason, facts=facts_of(view, policy), alarm=alarm)
+
+
+def ask(
+    policy: Policy, rule: str, question: str, facts: tuple[str, ...], move: Move | None, *, alarm: bool = False
+) -> Ask:
+    """Ask a person; the question's id is made from the service, the rule and the facts."""
+    return Ask(
+        service=policy.service,
+        id=sha256(json.dumps([policy.service, rule, *facts]).encode()).hexdigest()[:8],
+        rule=rule,
+        question=question,
+        facts=facts,
+        move=move,
+        alarm=alarm,
+    )
 
 
 def facts_of(view: View, policy: Policy) -> tuple[str, ...]:

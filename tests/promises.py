@@ -77,19 +77,18 @@ class Promises:
             _not_against_operators(world)
             self._away_from_a_bad_one(world, move)
             self._to_the_best(world, move)
+            _not_hastily(world, move)
 
     def of_help(self, world: World) -> None:
         """Raise Broken if readers wait longer than detection and dwell while a good mirror stays good and in sight."""
         assert world.serving is not None
-        impeded = world.held or world.pending or world.zone != "ours" or world.standing.clock
+        impeded = world.held or world.pending or world.zone != "ours" or world.standing.clock or asks_today(world)
         if not plainly_gone(world, world.serving) or impeded or not in_sight_at_all(world):
             self.waiting_since = None
             return
         self.waiting_since = world.now if self.waiting_since is None else self.waiting_since
         rules = world.thresholds
-        in_time = (
-            rules.fall * rules.every + world.policy.dwell + (1 + len(world.names)) * rules.timeout + 2 * rules.every
-        )
+        in_time = rules.fall * rules.every + dwell(world) + (1 + len(world.names)) * rules.timeout + 2 * rules.every
         since = world.now - in_time
         stayed_good = [
             name
@@ -147,8 +146,31 @@ def _with_clear_sight(world: World) -> None:
 def _not_against_operators(world: World) -> None:
     if world.held:
         raise Broken("readers were moved against a hold")
-    if world.last_move is not None and world.now - world.last_move[0] < world.policy.dwell:
+
+
+def _not_hastily(world: World, move: Move) -> None:
+    """Moving again and again is worse than one slow mirror; so is coming and going within a few hours."""
+    if not world.moved_at:
+        return
+    ago = world.now - world.moved_at[0][0]
+    if ago < dwell(world, today=True):
         raise Broken("readers were moved again within the dwell")
+    if asks_today(world):
+        raise Broken("readers were moved a fourth time within a day, and nobody was asked")
+    if move.why is Why.FAILBACK and ago < world.policy.ack_after:
+        raise Broken("readers were taken back within hours of a move, and nobody was asked")
+
+
+def asks_today(world: World) -> bool:
+    """Whether readers were moved so often today that a person has to look."""
+    return sum(world.now - moved < 86400.0 for moved, _ in world.moved_at) >= world.policy.moves_a_day
+
+
+def dwell(world: World, *, today: bool = False) -> float:
+    """How long there is nothing but waiting after an automatic move: at most, or at least, by the moves of today."""
+    moves = [moved for moved, _ in world.moved_at if not today or world.now - moved < 86400.0]
+    doubled = world.policy.dwell * 2.0 ** max(len(moves) - 1, 0)
+    return min(doubled, max(world.policy.longest_dwell, world.policy.dwell))
 
 
 def plainly_gone(world: World, name: str) -> bool:

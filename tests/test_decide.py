@@ -27,8 +27,8 @@ from mirrord.decide import (
     protected,
 )
 from mirrord.health import ContentClass, Fault, FaultKind, Fresh, Health, Standing, Verdict
-from mirrord.rules import judged_in_this_round, not_held, shows_its_class
-from tests.world import SERVICE, card
+from mirrord.rules import DAY, dwell_after, judged_in_this_round, not_held, shows_its_class
+from tests.world import HOUR, SERVICE, card
 
 CURRENT, BEHIND, STALE = ContentClass.CURRENT, ContentClass.BEHIND, ContentClass.STALE
 UNVERIFIED, SETTLING = ContentClass.UNVERIFIED, ContentClass.SETTLING
@@ -136,8 +136,12 @@ def told(decision: Decision) -> str:
         ),
         pytest.param(view(milan=down(), held=HELD), "held", id="held"),
         pytest.param(view(held=HELD), "well", id="held and well"),
-        pytest.param(view(milan=down(), last_move=119.0), "dwell", id="moved a moment ago"),
-        pytest.param(view(milan=down(), last_move=120.0), "-> lyon", id="moved long enough ago"),
+        pytest.param(view(milan=down(), moves=(119.0,)), "dwell", id="moved a moment ago"),
+        pytest.param(view(milan=down(), moves=(120.0,)), "-> lyon", id="moved long enough ago"),
+        pytest.param(view(milan=down(), moves=(239.0, 400.0)), "dwell", id="moved twice today: twice the dwell"),
+        pytest.param(view(milan=down(), moves=(240.0, 400.0)), "-> lyon", id="moved twice today, long enough ago"),
+        pytest.param(view(milan=down(), moves=(5000.0, 6000.0, 7000.0)), "too-often", id="moved three times today"),
+        pytest.param(view(milan=down(), moves=(5000.0, 6000.0, 90_000.0)), "-> lyon", id="twice, and once yesterday"),
         pytest.param(view(milan=down(), clock="our clock is 24 h fast"), "clock", id="our clock is wrong"),
         pytest.param(view(milan=down(), pending=True), "open-plan", id="a plan is open"),
         pytest.param(view(milan=down(), zone="foreign"), "foreign", id="somebody changed the zone"),
@@ -280,10 +284,29 @@ def test_readers_return_to_a_mirror_that_caught_up_and_stayed_well(
 
 
 @pytest.mark.parametrize(
+    ("moves", "dwell"),
+    [
+        pytest.param((), 120.0, id="never moved"),
+        pytest.param((5.0,), 120.0, id="once: as configured"),
+        pytest.param((5.0, 10.0), 240.0, id="twice: doubled"),
+        pytest.param((5.0, 10.0, 15.0), 480.0, id="thrice: doubled again"),
+        pytest.param(tuple(float(n) for n in range(20)), 3600.0, id="up to a limit"),
+        pytest.param((5.0, DAY + 10.0), 120.0, id="a quiet day between: halved, then doubled"),
+        pytest.param((DAY + 1.0, DAY + 2.0, DAY + 3.0), 240.0, id="a quiet day since: halved"),
+        pytest.param((9 * DAY, 9 * DAY + 1.0, 9 * DAY + 2.0), 120.0, id="never below what is configured"),
+    ],
+)
+def test_the_dwell_grows_with_each_move_and_shrinks_with_each_quiet_day(moves: tuple[float, ...], dwell: float) -> None:
+    """Flapping damps itself, and old trouble is forgiven."""
+    assert dwell_after(POLICY, moves) == dwell
+
+
+@pytest.mark.parametrize(
     ("more", "rule"),
     [
+        pytest.param({"moves": (HOUR,)}, "moved-lately", id="moved an hour ago"),
         pytest.param({"held": HELD}, "held", id="held"),
-        pytest.param({"last_move": 5.0}, "dwell", id="moved a moment ago"),
+        pytest.param({"moves": (5.0,)}, "dwell", id="moved a moment ago"),
         pytest.param({"clock": "our clock is 24 h fast"}, "clock", id="clock"),
         pytest.param({"drained": frozenset({"milan"})}, "well", id="drained"),
     ],
@@ -339,7 +362,7 @@ def test_a_drained_mirror_that_serves_is_asked_about() -> None:
 
 def test_a_yes_moves_even_against_hold_and_dwell() -> None:
     """A hold stops what mirrord does by itself, not what a person orders."""
-    seen = view(drained=frozenset({"milan"}), held=HELD, last_move=1.0)
+    seen = view(drained=frozenset({"milan"}), held=HELD, moves=(1.0,))
     asked = decide(seen, POLICY)
     assert isinstance(asked, Ask)
 
@@ -547,7 +570,7 @@ REFUSED = fresh(None, bad={}, unjudged={"192.0.2.2": Fault(FaultKind.REFUSED_US,
         pytest.param(view(pending=True), fresh(), ["open-plan"], id="a plan is open"),
         pytest.param(view(pending=True), failed(FaultKind.TLS), ["open-plan", "tls"], id="two brakes"),
         pytest.param(view(), fresh(None, bad={}), ["empty-answer"], id="no address"),
-        pytest.param(view(held=HELD, last_move=1.0), fresh(), [], id="held, and moved a moment ago"),
+        pytest.param(view(held=HELD, moves=(1.0,)), fresh(), [], id="held, and moved a moment ago"),
         pytest.param(view(lyon=down()), fresh(), [], id="judged down, but just found well"),
     ],
 )
@@ -680,7 +703,7 @@ PLACES = {"milan": "dc-milan", "lyon": "dc-lyon", "oslo": "dc-oslo"}
     ("seen", "why_not"),
     [
         pytest.param(view(), None, id="yes"),
-        pytest.param(view(last_move=5.0), None, id="in a moment, when the dwell is over"),
+        pytest.param(view(moves=(5.0,)), None, id="in a moment, when the dwell is over"),
         pytest.param(view(lyon=stale(), oslo=down()), None, id="with pages of yesterday, better than none"),
         pytest.param(view(milan=down()), None, id="it is about to"),
         pytest.param(view(milan=unknown()), "cannot be judged: it was not looked at often enough", id="not judged yet"),
@@ -696,7 +719,7 @@ PLACES = {"milan": "dc-milan", "lyon": "dc-lyon", "oslo": "dc-oslo"}
         pytest.param(view(pending=True), "a plan of ours", id="a plan is open"),
         pytest.param(view(trouble="the TSIG key cannot be read"), "the TSIG key cannot be read", id="no credentials"),
         pytest.param(view(milan=down(), held=HELD), "held by anna", id="down and held"),
-        pytest.param(view(milan=down(), last_move=5.0), "not again for", id="down within the dwell"),
+        pytest.param(view(milan=down(), moves=(5.0,)), "not again for", id="down within the dwell"),
     ],
 )
 def test_protected_is_false_whenever_mirrord_could_not_help(seen: View, why_not: str | None) -> None:
@@ -729,7 +752,7 @@ def test_protected_says_who_would_help() -> None:
 def test_explain_says_why_and_what_would_have_to_happen() -> None:
     """Compared whole: these sentences are read by somebody who has little time."""
     seen = view(
-        lyon=up(BEHIND, serial=6), oslo=stale(3), held=HELD, last_move=30.0, zone_text="as we left it at epoch 4"
+        lyon=up(BEHIND, serial=6), oslo=stale(3), held=HELD, moves=(30.0,), zone_text="as we left it at epoch 4"
     )
 
     assert explain(seen, POLICY) == [

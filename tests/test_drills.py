@@ -11,7 +11,7 @@ from mirrord.decide import Ask, Policy, Why
 from mirrord.health import ContentClass, Thresholds, Verdict
 from tests.world import DAY, HOUR, MINUTE, SERVICE, Mirror, World
 
-AUTO = Policy(service=SERVICE, order=(), failback="auto")
+AUTO = Policy(service=SERVICE, order=(), failback="auto", ack_after=0.0)
 
 
 @pytest.fixture
@@ -641,3 +641,74 @@ def test_a_flapping_primary_does_not_take_readers_along(world: World) -> None:
         world.run(minutes=5)
 
     assert world.moves == ["lyon"]
+
+
+def test_flapping_damps_itself_and_a_person_is_asked_in_the_end() -> None:
+    """
+    Each automatic move doubles the dwell, and after three within a day mirrord asks: what was moved again and again
+    is not mended by moving once more.
+    """
+    world = World(names=("milan", "lyon", "oslo", "bonn", "graz"))
+    world.run(minutes=10)
+    for name in ("milan", "lyon", "oslo", "bonn"):
+        world.lose(name)
+        world.run(minutes=15)
+
+    assert world.moves == ["lyon", "oslo", "bonn"]
+    assert (world.rule, isinstance(world.decision, Ask)) == ("too-often", True)
+
+    world.ack()
+    world.run(rounds=1)
+    assert world.moves == ["lyon", "oslo", "bonn", "graz"]
+
+
+def test_after_a_quiet_day_mirrord_moves_by_itself_again() -> None:
+    """Three moves of yesterday are no reason to ask today."""
+    world = World(names=("milan", "lyon", "oslo", "bonn", "graz"))
+    world.run(minutes=10)
+    for name in ("milan", "lyon", "oslo"):
+        world.lose(name)
+        world.run(minutes=15)
+    world.run(hours=24)
+
+    world.lose("bonn")
+    world.run(minutes=3)
+    assert world.moves == ["lyon", "oslo", "bonn", "graz"]
+
+
+def test_readers_that_were_moved_lately_return_only_with_a_yes() -> None:
+    """Within hours of a failover nobody knows yet what happened; the way back is asked for, and hurries nobody."""
+    world = World(policy=replace(AUTO, ack_after=6 * HOUR))
+    world.run(minutes=10)
+    world.lose("milan")
+    world.run(minutes=5)
+    world.heal("milan")
+    world.run(hours=2)
+    assert (world.moves, world.rule) == (["lyon"], "moved-lately")
+
+    world.ack()
+    world.run(rounds=1)
+    assert world.moves == ["lyon", "milan"]
+
+
+def test_readers_that_were_moved_lately_are_helped_if_their_refuge_dies() -> None:
+    """Nobody is asked while readers see nothing."""
+    world = World(policy=replace(AUTO, ack_after=6 * HOUR))
+    world.run(minutes=10)
+    world.lose("milan")
+    world.run(minutes=30)
+    world.lose("lyon")
+
+    world.run(minutes=5)
+    assert world.moves == ["lyon", "oslo"]
+
+
+def test_a_name_server_that_went_back_is_put_right_by_itself_where_that_is_wanted() -> None:
+    """`on_revert = "reassert"`: the last plan is sent again, under everything that holds for automatic moves."""
+    world = World(policy=Policy(service=SERVICE, order=(), on_revert="reassert"))
+    world.lose("milan")
+    world.run(minutes=5)
+    world.revert_zone(to="milan")
+
+    world.run(minutes=5)
+    assert (world.moves, world.serving, world.zone) == (["lyon", "lyon"], "lyon", "ours")

@@ -289,6 +289,17 @@ def test_across_a_restart_of_the_machine_the_wall_clock_counts_clamped(
     assert (at_first.age, then.age) == (first, later)
 
 
+def test_automatic_moves_are_remembered_the_latest_first(open_journal: Callable[[], Journal], watch: Watch) -> None:
+    """Damping rests on them, also after a restart; a file of an earlier version has only the last one."""
+    journal, stands = open_journal(), state("milan")
+    for number, target in enumerate(("lyon", "milan", "lyon")):
+        stands = moved(journal, stands, target, str(number) * 32, automatic=True)
+        watch.pass_by(100)
+
+    moves = open_journal().automatic_moves("web")
+    assert [(move.age, move.target) for move in moves] == [(100, "lyon"), (200, "milan"), (300, "lyon")]
+
+
 def test_a_restart_of_mirrord_alone_keeps_the_boots_clock(open_journal: Callable[[], Journal], watch: Watch) -> None:
     """The machine was not restarted, and its wall clock was set meanwhile."""
     moved(open_journal(), state("milan"), "lyon", automatic=True)
@@ -390,14 +401,13 @@ def test_only_moves_are_dated_and_only_automatic_ones_start_the_dwell(journal: J
     adoption = plan(state("lyon"), "lyon")
     journal.intend(adoption)
     journal.settle(adoption, adoption.to, "taken over")
-    none_yet = journal.last_move("web", automatic=False)
+    none_yet = journal.last_move("web")
     left = moved(journal, adoption.to, "milan", "a" * 32, automatic=True)
     watch.pass_by(10)
     moved(journal, left, "oslo", "b" * 32)
 
-    automatic, last = journal.last_move("web"), journal.last_move("web", automatic=False)
+    (automatic,), last = journal.automatic_moves("web"), journal.last_move("web")
     assert none_yet is None
-    assert automatic is not None
     assert last is not None
     assert (automatic.age, automatic.source, automatic.target) == (10, "lyon", "milan")
     assert (last.age, last.source, last.target) == (0, "milan", "oslo")

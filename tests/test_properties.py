@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from mirrord.decide import RULES, Ask, Held, Move, Policy, Rules, Stay, View, decide, explain, may_switch, protected
+from mirrord.decide import RULES, Ask, Held, Move, Policy, Rules, Stay, View, Why, decide, explain, may_switch, protected
 from mirrord.health import ContentClass, Fault, FaultKind, Health, Reference, Standing, Thresholds, Verdict
 from mirrord.rules import (
     catch_up_can_be_proven,
@@ -19,10 +19,12 @@ from mirrord.rules import (
     dwelt_long_enough,
     judged_completely,
     judged_in_this_round,
+    leaving_was_agreed_to,
     nobody_serves,
     not_down,
     not_drained,
     not_held,
+    not_too_often,
     our_clock_is_right,
     plan_is_open,
     returning_is_automatic,
@@ -139,22 +141,26 @@ def test_the_order_of_looks_within_a_round_does_not_matter(rounds: list[list[Sig
 NAMES = ("milan", "lyon", "oslo", "bonn")
 
 
+# What stands in the way of a decision is drawn rarely, or nearly every example would be about that.
+rarely = st.integers(0, 9).map(lambda number: number == 7)
+
+
 @st.composite
 def healths(draw: st.DrawFn) -> Health:
     """Anything that may be held true of a mirror."""
-    verdict = draw(st.sampled_from([Verdict.UP, Verdict.UP, Verdict.DOWN, Verdict.UNKNOWN]))
+    verdict = draw(st.sampled_from([Verdict.UP, Verdict.DOWN, Verdict.UP, Verdict.DOWN, Verdict.UNKNOWN]))
     kind = draw(st.sampled_from(list(FaultKind)))
     stale = verdict is Verdict.DOWN and kind is FaultKind.STALE
     well = [c for c in ContentClass if c not in (ContentClass.STALE, ContentClass.BAD)]
     content = draw(st.sampled_from(well if verdict is Verdict.UP else [None, ContentClass.BAD]))
-    judged = draw(st.booleans())
+    judged = not draw(rarely)
     return Health(
         verdict=verdict,
         content=ContentClass.STALE if stale else content,
         cause=None if verdict is Verdict.UP else Fault(kind, "has trouble"),
         snapshot=draw(st.sampled_from([None, card(1), card(2)])),
         judged=judged,
-        failing=judged and verdict is not Verdict.UP and draw(st.booleans()),
+        failing=judged and verdict is not Verdict.UP and not draw(rarely),
         well_since=draw(st.sampled_from([None, 0.0, 9000.0])),
     )
 
@@ -166,15 +172,15 @@ def views(draw: st.DrawFn) -> View:
         now=10_000.0,
         standing=Standing(
             healths={(name, SERVICE): draw(healths()) for name in NAMES},
-            clock=draw(st.sampled_from([None, None, "our clock is 24 h fast"])),
+            clock="our clock is 24 h fast" if draw(rarely) else None,
         ),
-        serving=draw(st.sampled_from([None, *NAMES, *NAMES])),
-        zone=draw(st.sampled_from(["ours", "ours", "ours", "new", "reverted", "foreign", "unread"])),
+        serving=None if draw(rarely) else draw(st.sampled_from(NAMES)),
+        zone=draw(st.sampled_from(["reverted", "foreign", "unread", "new"])) if draw(rarely) else "ours",
         meant=draw(st.sampled_from([None, *NAMES])),
-        held=draw(st.sampled_from([None, None, Held("moving house", "anna")])),
+        held=Held("moving house", "anna") if draw(rarely) else None,
         drained=draw(st.frozensets(st.sampled_from(NAMES), max_size=2)),
-        last_move=draw(st.sampled_from([None, 10.0, 5000.0])),
-        pending=draw(st.sampled_from([False, False, False, True])),
+        moves=tuple(sorted(draw(st.lists(st.sampled_from([10.0, 500.0, 5000.0, 25_000.0, 90_000.0]), max_size=5)))),
+        pending=draw(rarely) and draw(rarely),
         trouble=draw(st.sampled_from([None, "no credentials"])),
     )
 
@@ -209,13 +215,15 @@ def test_no_decision_breaks_a_rule_whatever_is_held_true(view: View, policy: Pol
     assert move.target not in view.drained
     assert target.judged
     assert target.verdict is Verdict.UP or target.content is ContentClass.STALE
-    assert all(move.content.rank <= c.content.rank or not move.automatic for c in move.fallbacks)
+    assert all(move.content.rank <= c.content.rank or move.why is Why.REASSERT for c in move.fallbacks)
     if isinstance(decision, Ask):
         return
     assert move.automatic
     assert view.held is None
     assert view.standing.clock is None
     assert view.last_move is None or view.last_move >= policy.dwell
+    assert sum(age < DAY for age in view.moves) < policy.moves_a_day
+    assert move.why is not Why.FAILBACK or not view.moves or view.moves[0] >= policy.ack_after
     if move.content is ContentClass.STALE:
         cause = view.standing.health(move.source, SERVICE).cause
         assert cause is not None
@@ -241,7 +249,7 @@ def test_protected_is_true_only_where_a_dead_mirror_would_be_left(view: View, po
         return
     was = view.standing.health(view.serving, SERVICE)
     dead = replace(was, verdict=Verdict.DOWN, cause=Fault(FaultKind.UNREACHABLE, "is gone"), judged=True, failing=True)
-    after = replace(view, standing=view.standing.supposing(view.serving, SERVICE, dead), last_move=None)
+    after = replace(view, standing=view.standing.supposing(view.serving, SERVICE, dead), moves=())
 
     assert isinstance(decide(after, policy), Move)
 
@@ -264,11 +272,14 @@ class Worlds(RuleBasedStateMachine):
         number=st.integers(2, 5),
         failback=st.sampled_from(["manual", "auto"]),
         dwell=st.sampled_from([0.0, 120.0, 900.0]),
+        ack_after=st.sampled_from([0.0, 0.0, 6 * HOUR]),
         fall=st.integers(2, 4),
         rise=st.integers(1, 3),
         cms=st.booleans(),
     )
-    def begin(self, number: int, failback: Any, dwell: float, fall: int, rise: int, cms: bool) -> None:
+    def begin(
+        self, number: int, failback: Any, dwell: float, ack_after: float, fall: int, rise: int, cms: bool
+    ) -> None:
         """Put up mirrors: the first may be a CMS, the second has two addresses, the third both families."""
         names = ("milan", "lyon", "oslo", "bonn", "graz")[:number]
         mirrors = {name: Mirror(name, f"dc-{name}", (f"192.0.2.{n}",)) for n, name in enumerate(names, 1)}
@@ -279,7 +290,9 @@ class Worlds(RuleBasedStateMachine):
         self.world = World(
             names=names,
             thresholds=Thresholds(fall=fall, rise=rise, max_lag=45 * MINUTE),
-            policy=Policy(service=SERVICE, order=(), failback=failback, settle=20 * MINUTE, dwell=dwell),
+            policy=Policy(
+                service=SERVICE, order=(), failback=failback, settle=20 * MINUTE, dwell=dwell, ack_after=ack_after
+            ),
             pages=4,
             sample=4,
             mirrors=mirrors,
@@ -423,7 +436,7 @@ def test_no_order_of_events_breaks_a_promise() -> None:
 # -- which rule each promise rests on
 
 Story = Callable[[World], None]
-AUTO = Policy(service=SERVICE, order=(), failback="auto")
+AUTO = Policy(service=SERVICE, order=(), failback="auto", ack_after=0.0)
 
 
 def milan_dies(world: World) -> None:
@@ -447,6 +460,12 @@ def milan_comes_back(world: World) -> None:
     milan_dies(world)
     world.heal("milan")
     world.run(minutes=30)
+
+
+def milan_comes_back_for_hours(world: World) -> None:
+    milan_dies(world)
+    world.heal("milan")
+    world.run(hours=2)
 
 
 def two_die_in_turn(world: World) -> None:
@@ -530,6 +549,13 @@ def cms_comes_back(world: World) -> None:
     world.run(hours=2)
 
 
+def all_die_in_turn(world: World) -> None:
+    """Six mirrors, each of which dies soon after readers came to it."""
+    for name in world.names[:-1]:
+        world.lose(name)
+        world.run(hours=1)
+
+
 def without(rule_: object) -> dict[str, Any]:
     """Take one rule out of the table."""
     return {"rules": RULES.without(rule_)}
@@ -555,6 +581,20 @@ MUTATIONS = [
         "within the dwell",
         {"policy": Policy(service=SERVICE, order=(), dwell=20 * MINUTE)},
         id="dwell",
+    ),
+    pytest.param(
+        all_die_in_turn,
+        without(not_too_often),
+        "a fourth time within a day",
+        {"names": ("milan", "lyon", "oslo", "bonn", "graz", "bern")},
+        id="too often",
+    ),
+    pytest.param(
+        milan_comes_back_for_hours,
+        without(leaving_was_agreed_to),
+        "within hours of a move",
+        {"policy": replace(AUTO, ack_after=6 * HOUR)},
+        id="moved lately",
     ),
     pytest.param(wrong_clock, without(our_clock_is_right), "whose clock was wrong", {}, id="clock"),
     pytest.param(

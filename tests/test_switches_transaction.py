@@ -758,7 +758,7 @@ def test_a_zone_that_stands_at_one_mirror_is_taken_over_by_itself_with_our_ttl(
     assert result.text == "web: is at milan (epoch 1), addresses unchanged"
     after = controller.look()
     assert (after.comparison.state, after.zone.ttl) == (ZoneState.OURS, 60)
-    assert journal.last_move("web", automatic=False) is None
+    assert journal.last_move("web") is None
 
 
 def test_with_an_empty_journal_during_an_outage_adopting_moves_in_one_step(

@@ -145,8 +145,8 @@ class World:
     held: Held | None = None
     drained: set[str] = field(default_factory=set)
     acked: set[str] = field(default_factory=set)
-    last_move: tuple[float, float] | None = None
-    """Our monotonic and our wall clock at the last automatic move."""
+    moved_at: list[tuple[float, float]] = field(default_factory=list)
+    """Our monotonic and our wall clock at each automatic move, the latest first."""
     reachable: dict[int, bool] = field(default_factory=lambda: {4: True, 6: True})
     """Whether our own network works, by family."""
     flapping: bool = False
@@ -216,7 +216,7 @@ class World:
             meant=self.meant,
             held=self.held,
             drained=frozenset(self.drained),
-            last_move=None if self.last_move is None else self.now - self.last_move[0],
+            moves=tuple(self.now - moved for moved, _ in self.moved_at),
             pending=self.pending,
             acked=frozenset(self.acked),
         )
@@ -290,13 +290,13 @@ class World:
         """Stop and start, as at a reboot: only what is written down survives, ages by the wall clock."""
         kept = json.loads(json.dumps(self.standing.remember(self.now, self.wall)))
         self.true += down
-        age = None if self.last_move is None else max(self.wall - self.last_move[1], 0.0)
+        ages = [max(self.wall - wall, 0.0) for _, wall in self.moved_at]
         self.now = self.next_round = 5000.0
         for mirror in self.mirrors.values():
             mirror.published, mirror.whole = None, 0.0
             mirror.refuses_us_since = None if mirror.refuses_us_since is None else self.now - PATIENCE
         self.standing = Standing.recall(kept, self.now, self.wall)
-        self.last_move = None if age is None or self.last_move is None else (self.now - age, self.last_move[1])
+        self.moved_at = [(self.now - age, wall) for age, (_, wall) in zip(ages, self.moved_at, strict=True)]
         self.decision = None
         if self.promises is not None:
             self.promises.good_since.clear()
@@ -380,7 +380,7 @@ class World:
         if self.promises is not None:
             self.promises.of_move(self, step)
         if step.automatic:
-            self.last_move = (self.now, self.wall)
+            self.moved_at.insert(0, (self.now, self.wall))
         self._commit(step.target, step)
 
     def _commit(self, target: str, move: Move | None) -> None:

@@ -294,6 +294,9 @@ class Service(Section):
     failback: Literal["manual", "auto"] = "manual"
     settle: Duration = _HOUR
     dwell: Duration = 2 * _MINUTE
+    longest_dwell: Duration = _HOUR
+    ack_after: Duration = 6 * _HOUR
+    on_revert: Literal["ask", "reassert"] = "ask"
     dns: Dns
 
 

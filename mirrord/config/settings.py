@@ -116,7 +116,8 @@ class Settings(Section):
         """Return where the content is kept. Raises BadConfig."""
         if self.source is None:
             raise BadConfig([f"{self.file}: there is no [source]: this machine has nothing to take snapshots of"])
-        return SourceFolder(self.source.path, self.source.exclude, self.source.must_exist)
+        folder = self.source
+        return SourceFolder(folder.path, folder.exclude, folder.must_exist, folder.siblings == "check")
 
     def thresholds(self) -> Thresholds:
         """Return when single looks become a judgement."""
@@ -141,6 +142,9 @@ class Settings(Section):
             failback=wanted.failback,
             settle=wanted.settle,
             dwell=wanted.dwell,
+            longest_dwell=wanted.longest_dwell,
+            ack_after=wanted.ack_after,
+            on_revert=wanted.on_revert,
             markers=frozenset(mirror.name for mirror in mirrors if mirror.content == "markers"),
             places={mirror.name: mirror.place for mirror in mirrors if mirror.place},
             addresses={mirror.name: mirror.addresses for mirror in mirrors},

@@ -243,7 +243,6 @@ class Mind:
         """Put together everything that a decision about a service may rest on."""
         affair = self.affairs[service]
         held = self.journal.held(service)
-        last = self.journal.last_move(service)
         comparison = affair.reading.comparison
         if affair.reading.epoch < self.journal.highest_epoch(service):
             comparison = None  # read before our last plan: what the journal knows is newer
@@ -257,7 +256,7 @@ class Mind:
             meant=meant,
             held=None if held is None else Held(held.reason, held.by, held.until),
             drained=frozenset(self.journal.drained()),
-            last_move=None if last is None else last.age,
+            moves=tuple(move.age for move in self.journal.automatic_moves(service)),
             pending=self.journal.intent(service) is not None,
             acked=self._acked(service),
             trouble=affair.trouble,

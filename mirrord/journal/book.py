@@ -27,6 +27,8 @@ from mirrord.switches import Change, Expected, Intent, NameServers
 
 KEEP_STATES = 20
 """So many earlier states of a service's zone are remembered."""
+KEEP_MOVES = 32
+"""So many automatic moves of a service are remembered."""
 SEEN_EVERY = 60.0
 """Seconds: a mirror that serves the same is written down no more often."""
 
@@ -293,7 +295,10 @@ class Journal:
                 move = {"source": change.source, "target": change.target, **moment}
                 draft.put("move", change.service, move)
                 if change.automatic:
-                    draft.put("automatic move", change.service, move)
+                    before = _moves(
+                        draft.get("automatic moves", change.service), draft.get("automatic move", change.service)
+                    )
+                    draft.put("automatic moves", change.service, [move, *before][:KEEP_MOVES])
             kind = "switch" if applied else "no switch"
             draft.tell(Event(kind, text, change.why, change.who, change.service, change.to_json()))
 
@@ -347,10 +352,18 @@ class Journal:
 
     # -- moves, mirrors, publishes
 
-    def last_move(self, service: str, *, automatic: bool = True) -> LastMove | None:
-        """Return the last automatic move (the dwell runs from it), or the last of any kind."""
-        found = self._file.get("automatic move" if automatic else "move", service)
-        return None if found is None else LastMove(self._age(found), found["wall"], found["source"], found["target"])
+    def last_move(self, service: str) -> LastMove | None:
+        """Return the last move of any kind."""
+        found = self._file.get("move", service)
+        return None if found is None else self._move(found)
+
+    def automatic_moves(self, service: str) -> list[LastMove]:
+        """Return the automatic moves, the latest first, as many as are remembered: dwell and damping rest on them."""
+        found = _moves(self._file.get("automatic moves", service), self._file.get("automatic move", service))
+        return [self._move(move) for move in found]
+
+    def _move(self, found: Mapping[str, Any]) -> LastMove:
+        return LastMove(self._age(found), found["wall"], found["source"], found["target"])
 
     def seen_serving(self, mirror: str, serial: int, snapshot: str) -> None:
         """Remember what a mirror was just seen to serve; writes at most once a minute where nothing changed."""
@@ -449,6 +462,11 @@ class Journal:
         key = (moment["boot"], moment["since_boot"], moment["wall"])
         elapsed = max(0.0, self._clock.wall() - moment["wall"])
         return now - self._anchors.setdefault(key, now - elapsed)
+
+
+def _moves(found: Document, only: Document) -> list[Any]:
+    """Return moves as they are kept, the latest first; an earlier version kept the last one only."""
+    return list(found) if found is not None else [] if only is None else [only]
 
 
 def _asked(ask_id: str, document: Document) -> Asked:
