@@ -28,6 +28,8 @@ OWN_FOLDER = b".well-known/mirrord"
 MANIFEST_NAME = b"SHA256SUMS"
 CARD_NAME = b"snapshot.json"
 SIGNATURE_SUFFIX = b".sig"
+PREVIOUS = OWN_FOLDER + b"/previous"
+"""The folder with what was signed of earlier releases whose files linger: `<id>/` with all names of CLOSED_SET."""
 LONGEST_PATH = 3900
 """Bytes; a server's PATH_MAX of 4,096 less what stands before a path in the account."""
 LONGEST_NAME = 255
@@ -333,7 +335,7 @@ class Signed:
 
 
 CLOSED_SET = frozenset(name + suffix for name in (MANIFEST_NAME, CARD_NAME) for suffix in (b"", SIGNATURE_SUFFIX))
-"""The only names that may stand in `.well-known/mirrord/`; any other is an extra file."""
+"""The only names of files that may stand in `.well-known/mirrord/`; any other is an extra file."""
 
 
 def extra_files(found: Iterable[bytes], manifest: Mapping[bytes, object]) -> list[bytes]:

@@ -132,6 +132,8 @@ def _show(talk: Talk, verdict: CopyVerdict) -> None:
     _list(talk, "missing", found["missing"])
     _list(talk, "does not belong there", found["extra"] or [])
     _list(talk, "nobody can tell", [f"{one['path']}: {one['why']}" for one in found["unread"]])
+    for remark in verdict.remarks:
+        talk({"event": "warn", "text": remark})
 
 
 def _list(talk: Talk, what: str, paths: list[str]) -> None:

@@ -7,6 +7,9 @@ Anyone may ask it of any copy, a folder or a web server, with nothing but a publ
     altered       files have other bytes, are missing, or do not belong there
     unverifiable  nothing is said: not signed, by none of the given keys, or it cannot be read
 
+Assets of earlier snapshots may linger beside it for a while, with their signed manifests (`mirrord.trust.previous`);
+the verdict says how many.
+
 What a copy holds is hostile until proven otherwise: every answer is bounded, paths are checked before they are used,
 and what is neither file nor folder is never opened. How bytes come over HTTP is said by whoever gives a `Fetch`.
 """
@@ -32,9 +35,9 @@ from urllib.parse import quote_from_bytes
 from mirrord.errors import Cancelled, MirrordError, Unavailable, Unverified
 from mirrord.manifest import (
     CARD_NAME,
-    LONGEST_PATH,
     MANIFEST_NAME,
     OWN_FOLDER,
+    PREVIOUS,
     SIGNATURE_SUFFIX,
     Snapshot,
     extra_files,
@@ -45,12 +48,23 @@ from mirrord.manifest import (
 )
 from mirrord.trust import sshsig
 from mirrord.trust.keys import Signers
+from mirrord.trust.previous import (
+    LARGEST_CARD,
+    Believed,
+    Earlier,
+    check_earlier,
+    in_previous,
+    longest_manifest,
+    may_linger,
+    name_folder,
+)
 from mirrord.trust.snapshots import check_manifest, check_signed
 
 GRACE = 86400.0
 """Seconds after `next_expected` until a copy is outdated: cards are signed at least daily, one may come late."""
-LARGEST_CARD = 1 << 16
-LARGEST_MANIFEST = 1 << 28
+LINGERS = 7200.0
+"""Seconds after a snapshot was made for which files of earlier ones beside it are nothing to wonder at: the hour for
+which they are kept as a rule, and one for publishing and cleaning up."""
 
 _INDEX = b"index.html"
 _PIECE = 1 << 20
@@ -88,6 +102,14 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Lingering:
+    """How many files of an earlier snapshot a copy holds beside those of its own."""
+
+    snapshot: Snapshot
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
 class CopyVerdict:
     """What is true of a copy, and what that rests on; paths are sorted."""
 
@@ -110,6 +132,10 @@ class CopyVerdict:
     skipped: int = 0
     """Files that were not looked at: not among the sample, or web servers do not hand such files out as they are."""
     extra_visible: bool = True
+    lingering: tuple[Lingering, ...] = ()
+    """The earlier snapshots whose manifests are there, the newest first; only a folder shows it."""
+    remarks: tuple[str, ...] = ()
+    """What a person may want to know beside the verdict; sentences."""
 
     def as_json(self) -> dict[str, Any]:
         """Return it in plain values, paths with surrogates for what is not UTF-8."""
@@ -135,6 +161,18 @@ class CopyVerdict:
             "unread": [{"path": show(path), "why": why} for path, why in self.unread.items()],
             "checked": self.checked,
             "skipped": self.skipped,
+            "lingering": [
+                {
+                    "id": one.snapshot.id,
+                    "serial": one.snapshot.serial,
+                    "created": stamp(one.snapshot.created),
+                    "files": one.files,
+                }
+                for one in self.lingering
+            ]
+            if self.extra_visible
+            else None,
+            "remarks": list(self.remarks),
         }
 
 
@@ -156,6 +194,8 @@ class Asked:
     """How many files to compare, by lot, `index.html` always among them; None: all."""
     at: datetime | None = None
     """As of when signatures must count; None: now."""
+    lingers: float = LINGERS
+    """Seconds after the snapshot was made from which files of earlier ones call for a remark."""
 
 
 def verify_copy(
@@ -342,6 +382,9 @@ class _Found:
     missing: list[bytes] = field(default_factory=list)
     unread: dict[bytes, str] = field(default_factory=dict)
     right: int = 0
+    extra: list[bytes] = field(default_factory=list)
+    lingering: list[Lingering] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
 
 class _Look:
@@ -387,8 +430,7 @@ class _Look:
         except (_Odd, Unverified, Unavailable) as e:
             return self._nothing(f"snapshot.json: {e}"), text
         try:
-            most = min(LARGEST_MANIFEST, snapshot.files * (2 * LONGEST_PATH + 100))
-            listed = self._own(copy, MANIFEST_NAME, most)
+            listed = self._own(copy, MANIFEST_NAME, longest_manifest(snapshot))
             sig = self._own(copy, MANIFEST_NAME + SIGNATURE_SUFFIX, sshsig.LONGEST)
             files = check_manifest(listed, sig, snapshot, asked.signers, asked.identity, at)
         except Unavailable as e:
@@ -399,7 +441,10 @@ class _Look:
 
     def _own(self, copy: _Copy, name: bytes, limit: int) -> bytes:
         """Read a file of ours whole. Raises _Absent, _Odd, Unavailable."""
-        found = b"".join(copy.read(OWN_FOLDER + b"/" + name, limit + 1))
+        return self._whole(copy, OWN_FOLDER + b"/" + name, limit)
+
+    def _whole(self, copy: _Copy, path: bytes, limit: int) -> bytes:
+        found = b"".join(copy.read(path, limit + 1))
         if len(found) > limit:
             raise _Odd(f"has more than {limit} bytes")
         return found
@@ -428,12 +473,49 @@ class _Look:
         purse = _Purse(2 * snapshot.size + _SLACK)
         found = _Found()
         self._compare_all(chosen, lambda path: self._wrong(copy, path, files[path], snapshot.size, purse), found)
-        extra: list[bytes] = []
         try:
-            extra = extra_files(copy.everything(), files)
+            self._compare_extra(copy, snapshot, files, found)
         except Unavailable as e:
             found.unread[b""] = str(e)
-        return self._verdict(copy, snapshot, signed_by, found, extra, skipped=len(files) - len(chosen))
+        return self._verdict(copy, snapshot, signed_by, found, skipped=len(files) - len(chosen))
+
+    def _compare_extra(self, copy: _Copy, snapshot: Snapshot, files: Mapping[bytes, bytes], found: _Found) -> None:
+        """Tell files of earlier snapshots, which may linger, from those that do not belong. Raises Unavailable."""
+        extra = extra_files(copy.everything(), files)
+        earlier = self._earlier(copy, snapshot, extra, found)
+        signed = {PREVIOUS + b"/" + one.snapshot.id.encode() + b"/" for one in earlier}
+        allowed = may_linger(files, earlier)
+        purse = _Purse(2 * sum(one.snapshot.size for one in earlier) + _SLACK)
+        found.extra = [p for p in extra if p not in allowed and p[: p.rfind(b"/") + 1] not in signed]
+        counts = {one.snapshot.id: 0 for one in earlier}
+
+        def wrong(path: bytes) -> str | None:
+            one, digest = allowed[path]
+            return self._wrong(copy, path, digest, one.snapshot.size, purse)
+
+        for path, outcome in self._each([path for path in extra if path in allowed], wrong):
+            if outcome is None:
+                counts[allowed[path][0].snapshot.id] += 1
+            elif isinstance(outcome, Unavailable):
+                found.unread[path] = str(outcome)
+            elif not isinstance(outcome, _Absent):  # gone since we listed: its time was over
+                found.extra.append(path)
+        found.extra.sort()
+        found.lingering = [Lingering(one.snapshot, counts[one.snapshot.id]) for one in earlier]
+
+    def _earlier(self, copy: _Copy, snapshot: Snapshot, extra: list[bytes], found: _Found) -> list[Earlier]:
+        """Return the earlier snapshots of which the copy holds what was signed, newest first. Raises Unavailable."""
+        asked = self._asked
+        believed = Believed(asked.signers, asked.identity, asked.at or datetime.fromtimestamp(asked.now, UTC))
+        earlier: list[Earlier] = []
+        for folder, names in in_previous(extra).items():
+            try:
+                earlier.append(check_earlier(folder, names, lambda p, n: self._whole(copy, p, n), snapshot, believed))
+            except _Absent:
+                continue  # it was there when we listed, and is gone: so are its files
+            except (_Odd, Unverified) as e:
+                found.remarks.append(f"{name_folder(folder)} excuses no file: {e}")
+        return sorted(earlier, key=lambda one: one.snapshot.serial, reverse=True)
 
     def _choose(self, paths: list[bytes]) -> list[bytes]:
         sample = self._asked.sample
@@ -508,15 +590,15 @@ class _Look:
             for _, future in under_way:
                 future.cancel()
 
-    def _verdict(
-        self, copy: _Copy, snapshot: Snapshot, signed_by: str, found: _Found, extra: list[bytes], skipped: int
-    ) -> CopyVerdict:
-        kind, why = self._kind(snapshot, found, extra, skipped)
+    def _verdict(self, copy: _Copy, snapshot: Snapshot, signed_by: str, found: _Found, skipped: int) -> CopyVerdict:
+        kind, why = self._kind(snapshot, found, skipped)
         checked = found.right + len(found.altered) + len(found.missing)
         which = f"snapshot {snapshot.serial} of {stamp(snapshot.created)}"
         blind = [] if copy.extra_visible else ["files that do not belong there cannot be seen over HTTP"]
         if skipped:
             blind.insert(0, f"{skipped} files were not looked at")
+        if found.lingering:
+            blind.append(_count(found.lingering))
         text = f"{kind.value}: {why} ({'; '.join([which, f'{checked} of {snapshot.files} files compared', *blind])})"
         return CopyVerdict(
             kind,
@@ -525,14 +607,25 @@ class _Look:
             signed_by,
             altered=dict(sorted(found.altered.items())),
             missing=tuple(sorted(found.missing)),
-            extra=tuple(extra),
+            extra=tuple(found.extra),
             unread=dict(sorted(found.unread.items())),
             checked=checked,
             skipped=skipped,
             extra_visible=copy.extra_visible,
+            lingering=tuple(found.lingering),
+            remarks=(*found.remarks, *self._remarks(snapshot, found.lingering)),
         )
 
-    def _kind(self, snapshot: Snapshot, found: _Found, extra: list[bytes], skipped: int) -> tuple[Kind, str]:
+    def _remarks(self, snapshot: Snapshot, lingering: Sequence[Lingering]) -> Iterator[str]:
+        hours = (self._asked.now - snapshot.created.timestamp()) / 3600
+        if any(one.files for one in lingering) and hours > self._asked.lingers / 3600:
+            yield (
+                f"files of earlier snapshots are there {hours:.0f} hours after snapshot {snapshot.serial} was made; as"
+                " a rule they are kept for an hour after readers were led on to it"
+            )
+
+    def _kind(self, snapshot: Snapshot, found: _Found, skipped: int) -> tuple[Kind, str]:
+        extra = found.extra
         counts = {"altered": len(found.altered), "missing": len(found.missing), "that do not belong there": len(extra)}
         if any(counts.values()):
             said = ", ".join(f"{count} files {what}" for what, count in counts.items() if count)
@@ -553,3 +646,9 @@ class _Look:
                 f"every file is as it was signed, but a newer snapshot was to be expected by {expected}",
             )
         return Kind.INTACT, right
+
+
+def _count(lingering: Sequence[Lingering]) -> str:
+    """Say how many files of which earlier snapshots linger."""
+    said = " and ".join(f"{one.files} of snapshot {one.snapshot.serial}" for one in lingering)
+    return f"files of earlier snapshots that linger beside it: {said}"
