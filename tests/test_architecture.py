@@ -22,6 +22,7 @@ ROOT = Path(mirrord.__file__).parent
 ORDER = (
     "errors",
     "manifest",
+    "siblings",
     "assets",
     "plan",
     "looks",
@@ -60,6 +61,9 @@ DOORS = {
     "click": ("cli",),
     "rich": ("cli",),
 }
+    "brotli": ("siblings",),
+    "backports": ("siblings",),
+    "compression": ("siblings",),  # Python's own since 3.14, which `backports` gives to those before
 
 # Who may start threads; the others receive an Executor.
 THREADED = ("control", "daemon", "demo")

@@ -100,6 +100,7 @@ class Source(Section):
     exclude: tuple[Text, ...] = ()
     must_exist: tuple[Text, ...] = ()
 
+    siblings: Literal["check", "ignore"] = "check"
     @field_validator("must_exist")
     @classmethod
     def _inside(cls, paths: tuple[str, ...]) -> tuple[str, ...]:

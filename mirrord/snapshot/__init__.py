@@ -7,6 +7,7 @@
     objects.py   every content once, by its digest
     numbering.py pure  which serial, id and published times follow those of the snapshot before
     taking.py    the source read in full, and twice the same
+    packed.py    do packed copies (`page.html.gz`) hold what their pages hold?
     shelf.py     a snapshot's folder, and whether it still is what it was
     restoring.py a snapshot laid out in a folder again
     store.py     the verbs: take, roll back, sign again, sweep, restore, scrub

@@ -35,6 +35,8 @@ class Source:
     path: Path
     exclude: tuple[str, ...] = ()
     must_exist: tuple[str, ...] = ()
+    check_siblings: bool = True
+    """Packed copies (`a.html.gz`) must unpack to the page beside them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,11 +28,12 @@ from mirrord.plan import Guard, brake
 from mirrord.snapshot import Progress, disk
 from mirrord.snapshot.numbering import Found, Gone, gone_after, next_snapshot, publish_times
 from mirrord.snapshot.objects import Hashing, Intake, Objects, hash_file, no_count
+from mirrord.snapshot.packed import check as check_packed
 from mirrord.snapshot.restoring import restore
 from mirrord.snapshot.seen import Seen
 from mirrord.snapshot.shelf import Card, Shelf
 from mirrord.snapshot.source import Source
-from mirrord.snapshot.taking import Taking
+from mirrord.snapshot.taking import Reading, Taking
 from mirrord.trust.keys import SigningKey
 from mirrord.trust.snapshots import sign_card, sign_snapshot
 
@@ -154,8 +155,9 @@ class Store:
         removal, no other. `seen` is told how far the reading is.
 
         Raises Braked (`no-source`, `empty-source`, `must-exist`, `unreadable`, `link`, `path`, `own-folder`,
-        `own-state`, `deletions`), PutOff (the source does not stand still), Full, Locked, Damaged, Refused (our own
-        folder), and Cancelled; after the rename that makes it a snapshot, nothing any more.
+        `own-state`, `deletions`), PutOff (the source does not stand still, or a packed copy is not of its
+        page), Full, Locked, Damaged, Refused (our own folder), and Cancelled; after the rename that makes it a
+        snapshot, nothing any more.
         """
         stop = stop or threading.Event()
         with self._alone("taking a snapshot") as warnings:
@@ -172,6 +174,7 @@ class Store:
                 reading = taking.read(intake, self._trust(old))
                 manifest = publish_times(reading.found(), old.entries, before.gone(), now_wall)
                 self._check_removal(source, old, manifest, guard, allow_deletions=allow_deletions)
+                self._check_siblings(source, reading, old, manifest, stop)
                 intake.settle()
                 warnings = (*reading.sight.warnings, *warnings)
                 change = difference(old, manifest)
@@ -204,6 +207,7 @@ class Store:
         reading = taking.read(Hashing(stop), lambda _path, _digest, _size: True)
         manifest = publish_times(reading.found(), old.entries, before.gone(), now_wall)
         self._check_removal(source, old, manifest, guard, allow_deletions=allow_deletions)
+        self._check_siblings(source, reading, old, manifest, stop)
         return Scanned(manifest, difference(old, manifest), reading.sight.warnings)
 
     def rollback(
@@ -400,6 +404,12 @@ class Store:
                 f"source {source.path}: {why}; nothing is published; if it is meant, `mirrord sync --allow-deletions`",
                 "deletions",
             )
+
+    def _check_siblings(
+        self, source: Source, reading: Reading, old: Manifest, new: Manifest, stop: threading.Event
+    ) -> None:
+        if source.check_siblings:
+            check_packed(source, reading.sight.root, new.entries, old.entries, stop)
 
     def _commit(
         self,
