@@ -24,6 +24,7 @@ ORDER = (
     "manifest",
     "siblings",
     "assets",
+    "delta",
     "plan",
     "looks",
     "health",
@@ -60,10 +61,10 @@ DOORS = {
     "typer": ("cli",),
     "click": ("cli",),
     "rich": ("cli",),
-}
     "brotli": ("siblings",),
     "backports": ("siblings",),
     "compression": ("siblings",),  # Python's own since 3.14, which `backports` gives to those before
+}
 
 # Who may start threads; the others receive an Executor.
 THREADED = ("control", "daemon", "demo")
@@ -78,6 +79,7 @@ PURE = (
     "errors",
     "manifest",
     "assets",
+    "delta",
     "plan",
     "looks",
     "health",

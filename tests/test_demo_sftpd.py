@@ -231,7 +231,7 @@ def test_a_thousand_handles_are_enough(tmp_path: Path) -> None:
 
 def test_an_extension_that_it_does_not_know_is_unsupported(tmp_path: Path) -> None:
     """Clients try, and go another way."""
-    reply = ask(session_in(tmp_path), wire.Extended(b"copy-data", b""))
+    reply = ask(session_in(tmp_path), wire.Extended(b"space-available", b""))
 
     assert isinstance(reply, wire.Status)
     assert reply.code == wire.Code.OP_UNSUPPORTED

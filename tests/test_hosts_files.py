@@ -7,20 +7,24 @@ import time
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mirrord.delta import Copy, gaps
 from mirrord.errors import Cancelled
 from mirrord.hosts.files import (
     Attributes,
     Create,
     Files,
+    Hash,
     Kind,
     Link,
     List,
     MakeFolder,
     Op,
     Outcome,
+    Patch,
     Put,
     Read,
     ReadLink,
@@ -123,6 +127,78 @@ def test_bytes_that_are_not_the_recorded_ones_get_no_commit_mark(files: Files, w
     assert outcome.trouble is Trouble.DAMAGED
     stood = one(files, Stat(b"file"))
     assert not stood.good or stood.value.mtime != 1_600_000_000
+
+
+OLD = bytes(range(256)) * 4000
+NEW = OLD[:300_000] + b"a new passage" + OLD[300_000:900_000] + OLD[:100_000]
+COPIES = (Copy(0, 0, 300_000), Copy(300_000, 300_013, 600_000), Copy(0, 900_013, 100_000))
+
+
+def patch(path: bytes, new: bytes = NEW, copies: tuple[Copy, ...] = COPIES, **terms: Any) -> Patch:
+    """Make `new` of the file `base`; what is copied is read back in full unless `check` says otherwise."""
+    sent = b"".join(new[at : at + size] for at, size in gaps(copies, len(new)))
+    usual = {"digest": hashlib.sha256(sent).digest(), "check": tuple((at, 4096) for at in range(0, 200_000, 4096))}
+    return Patch(
+        path, len(new), 1_600_000_007, 0o644, lambda: BytesIO(new), base=b"base", copies=copies, **{**usual, **terms}
+    )
+
+
+def test_a_patched_file_is_a_new_one_with_its_bytes_mode_and_mtime_and_costs_what_was_sent(files: Files) -> None:
+    """The base belongs to the release that readers see: it is read, and stays what it is."""
+    all_good(files, [put(b"base", OLD)])
+    before = files.bytes_moved()
+
+    outcome = one(files, patch(b"new"))
+    if not files.traits.copy_data:
+        assert outcome.trouble is Trouble.UNSUPPORTED
+        return
+    assert outcome.good, outcome
+    assert files.bytes_moved()[0] - before[0] == len(b"a new passage") == patch(b"new").sent
+    assert one(files, Read(b"new", len(NEW))).value == NEW
+    assert one(files, Stat(b"new")).value == Attributes(Kind.FILE, len(NEW), 1_600_000_007, 0o644)
+    assert one(files, Read(b"base", len(OLD))).value == OLD
+    assert one(files, Stat(b"base")).value == Attributes(Kind.FILE, len(OLD), 1_600_000_000, 0o644)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "trouble"),
+    [
+        pytest.param(patch(b"new", digest=bytes(32)), (Trouble.DAMAGED,), id="what we send is not what was recorded"),
+        pytest.param(patch(b"new", copies=(Copy(900_000, 0, 500_000),)), (Trouble.FAILED,), id="the base is too short"),
+        pytest.param(patch(b"new", copies=(Copy(7, 0, 300_000),)), (Trouble.FAILED,), id="the base was altered"),
+        pytest.param(patch(b"none/new"), (Trouble.MISSING,), id="no such folder"),
+        pytest.param(patch(b"taken"), STANDS, id="something stands there"),
+    ],
+)
+def test_a_patch_that_goes_wrong_gets_no_commit_mark(files: Files, wrong: Patch, trouble: tuple[Trouble, ...]) -> None:
+    """A file of the right size and mtime is taken for whole by every later publish: only a good one may look so."""
+    all_good(files, [put(b"base", OLD), put(b"taken", b"x")])
+
+    outcome = one(files, wrong)
+    if not files.traits.copy_data:
+        assert outcome.trouble is Trouble.UNSUPPORTED
+        return
+    assert outcome.trouble in trouble
+    stood = one(files, Stat(wrong.path))
+    assert not stood.good or stood.value.mtime != wrong.mtime
+    assert one(files, Read(b"taken", 9)).value == b"x"
+
+
+def test_without_its_base_nothing_is_patched(files: Files) -> None:
+    """Who pruned the base meanwhile has not made the publish fail: the whole file is sent then."""
+    outcome = one(files, patch(b"new"))
+
+    assert outcome.trouble is (Trouble.MISSING if files.traits.copy_data else Trouble.UNSUPPORTED)
+
+
+def test_many_patches_and_puts_at_once_all_arrive(files: Files) -> None:
+    """A patch has two files open, and waits where others have them: none may wait for ever."""
+    all_good(files, [put(b"base", OLD)])
+    ops: list[Op] = [patch(b"new-%d" % n) if n % 3 else put(b"new-%d" % n, b"%d" % n) for n in range(90)]
+
+    outcomes = list(files.carry_out(ops))
+    assert len(outcomes) == len(ops)
+    assert all(outcome.good or not files.traits.copy_data for outcome in outcomes)
 
 
 def test_creating_is_exclusive(files: Files) -> None:
@@ -234,6 +310,18 @@ def test_reading_follows_the_served_link_and_stops_at_its_limit(files: Files) ->
     assert one(files, Read(b"current/card", 4)).trouble is Trouble.FAILED
     assert one(files, Read(b"current/gone", 4)).trouble is Trouble.MISSING
     assert not one(files, Read(b"releases", 4)).good
+
+
+def test_a_file_is_hashed_where_it_lies_or_the_server_says_that_it_cannot(files: Files) -> None:
+    """What was sent can be proved without reading it back, on the servers that hash."""
+    all_good(files, [put(b"file", b"bytes"), Symlink(b"file", b"link")])
+
+    told = one(files, Hash(b"file"))
+    if "sha256" in files.traits.hashes:
+        assert told.value == one(files, Hash(b"link")).value == hashlib.sha256(b"bytes").digest()
+        assert one(files, Hash(b"gone")).trouble is Trouble.MISSING
+    else:
+        assert told.trouble is Trouble.UNSUPPORTED
 
 
 def test_setting_a_mode_touches_nothing_else(files: Files) -> None:

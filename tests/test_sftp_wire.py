@@ -30,6 +30,8 @@ KNOWN = frozenset(
         b"hardlink@openssh.com",
         b"statvfs@openssh.com",
         b"fsync@openssh.com",
+        b"copy-data",
+        b"check-file-name",
         b"limits@openssh.com",
     }
 )
@@ -56,6 +58,8 @@ REQUESTS: st.SearchStrategy[Request] = st.one_of(
     st.builds(wire.HardLink, WORDS, WORDS),
     st.builds(wire.StatVfs, WORDS),
     st.builds(wire.FSync, WORDS),
+    st.builds(wire.CopyData, WORDS, U64, U64, WORDS, U64),
+    st.builds(wire.CheckFile, WORDS, WORDS, U64, U64, st.integers(0, 2**32 - 1)),
     st.builds(wire.Limits),
     st.builds(wire.Extended, WORDS.filter(lambda name: name not in KNOWN), WORDS),
 )
@@ -213,3 +217,13 @@ def test_an_unknown_request_can_be_refused_by_its_number() -> None:
     with pytest.raises(Malformed):
         wire.decode_request(packet)
     assert wire.request_number(packet) == 1234
+
+
+def test_a_checksum_is_read_as_the_draft_has_it_and_as_proftpd_says_it() -> None:
+    """The draft puts the words "check-file" in front of the algorithm, ProFTPD leaves them out."""
+    plain = wire.Checksum(b"sha256", bytes(range(32))).encode()
+    drafted = b"\0\0\0\x0acheck-file" + plain
+
+    assert wire.Checksum.decode(plain) == wire.Checksum.decode(drafted) == wire.Checksum(b"sha256", bytes(range(32)))
+    with pytest.raises(wire.Malformed):
+        wire.Checksum.decode(b"\0\0\0\x09sha256")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import errno
+import hashlib
 import io
 import logging
 import os
@@ -51,6 +52,8 @@ _EXTENSIONS = (
     (b"hardlink@openssh.com", b"1"),
     (b"statvfs@openssh.com", b"2"),
     (b"fsync@openssh.com", b"1"),
+    (b"check-file-name", b"1"),
+    (b"copy-data", b"1"),
     (b"limits@openssh.com", b"1"),
 )
 _CODES = {
@@ -266,6 +269,14 @@ class Session:
                 return wire.ExtendedReply(_space(at(path, follow=True)).encode())
             case wire.FSync(handle):
                 os.fsync(self._files[handle])
+            case wire.CopyData():
+                return self._copy(request)
+            case wire.CheckFile(path, algorithms):
+                if b"sha256" not in algorithms.split(b","):
+                    return Status(Code.OP_UNSUPPORTED, b"Operation unsupported")
+                with open(at(path, follow=True), "rb") as file:  # noqa: PTH123 - of bytes
+                    digest = hashlib.file_digest(file, "sha256").digest()
+                return wire.ExtendedReply(wire.Checksum(b"sha256", digest).encode())
             case wire.Limits():
                 capacity = wire.Capacity(wire.LONGEST_PACKET, _LONGEST_READ, _LONGEST_READ, MOST_HANDLES)
                 return wire.ExtendedReply(capacity.encode())
@@ -293,6 +304,21 @@ class Session:
 
     def _link(self, target: bytes, path: bytes) -> None:
         os.symlink(target, self._at(path))  # noqa: PTH211 - of bytes
+
+    def _copy(self, asked: wire.CopyData) -> wire.Reply:
+        """Copy a range from one file into another; EOF where there is less than was asked for."""
+        source, out = self._files[asked.handle], self._files[asked.to]
+        if os.path.sameopenfile(source, out):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        done = 0
+        while not asked.length or done < asked.length:
+            most = min(WINDOW, asked.length - done) if asked.length else WINDOW
+            data = os.pread(source, most, asked.offset + done)
+            if not data:
+                return _END if asked.length else _GOOD
+            _write(out, data, asked.to_offset + done)
+            done += len(data)
+        return _GOOD
 
     def _new_handle(self) -> bytes:
         if len(self._files) + len(self._folders) >= MOST_HANDLES:

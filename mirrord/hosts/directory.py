@@ -17,18 +17,21 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
+from mirrord.delta import gaps
 from mirrord.errors import Cancelled, Damaged, Unavailable
 from mirrord.hosts.files import (
     Attributes,
     Create,
+    Hash,
     Kind,
     Link,
     List,
     MakeFolder,
     Op,
     Outcome,
+    Patch,
     Pulse,
     Put,
     Read,
@@ -68,7 +71,15 @@ _TROUBLES = {
 class DirectoryFiles:
     """`Files` on the folder `root`, which need not exist yet."""
 
-    traits = Traits(ordered=True, symlink=True, hard_link=True, replace=True, space=True)
+    traits = Traits(
+        ordered=True,
+        symlink=True,
+        hard_link=True,
+        replace=True,
+        space=True,
+        copy_data=True,
+        hashes=("sha256",),
+    )
 
     def __init__(self, root: Path) -> None:
         """Nothing is opened before it is needed."""
@@ -186,6 +197,46 @@ class DirectoryFiles:
             finally:
                 os.close(out)
 
+    def _patch(self, op: Patch) -> None:
+        with op.open() as source, self._place(op.base) as (there, base), self._place(op.path) as (handle, name):
+            old = os.open(base, os.O_RDONLY | _FILE, dir_fd=there)
+            try:
+                out = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FILE, op.mode, dir_fd=handle)
+                try:
+                    self._fill(op, source, old, out)
+                    os.fchmod(out, op.mode)
+                    os.utime(out, (op.mtime, op.mtime))
+                finally:
+                    os.close(out)
+            finally:
+                os.close(old)
+
+    def _fill(self, op: Patch, source: BinaryIO, old: int, out: int) -> None:
+        digest = hashlib.sha256()
+        for at, size in gaps(op.copies, op.size):
+            source.seek(at)
+            os.lseek(out, at, os.SEEK_SET)
+            for length in _blocks(size):
+                self._go_on()
+                if len(data := source.read(length)) < length:
+                    raise Damaged("our copy is too short")
+                digest.update(data)
+                self._write(out, data)
+        if digest.digest() != op.digest:
+            raise Damaged("the bytes are not the recorded ones")
+        for copy in op.copies:
+            at = copy.old
+            for length in _blocks(copy.size):
+                self._go_on()
+                if len(data := os.pread(old, length, at)) < length:
+                    raise OSError(errno.EINVAL, "the base is too short")
+                os.pwrite(out, data, copy.new + at - copy.old)
+                at += length
+        for at, size in op.check:
+            source.seek(at)
+            if os.pread(out, size, at) != source.read(size):
+                raise OSError(errno.EINVAL, "what was copied is not what we had written")
+
     def _write(self, handle: int, data: bytes) -> None:
         view = memoryview(data)
         while view:
@@ -284,21 +335,35 @@ class DirectoryFiles:
                         todo.append(path)
         return found
 
-    def _read(self, op: Read) -> bytes:
-        with self._place(self._resolve(op.path)) as (handle, name):
+    @contextmanager
+    def _file(self, path: bytes) -> Iterator[int]:
+        """Open a file to be read, through links that stay inside the root."""
+        with self._place(self._resolve(path)) as (handle, name):
             found = os.open(name, os.O_RDONLY | os.O_NONBLOCK | _FILE, dir_fd=handle)
             try:
                 if not stat.S_ISREG(os.fstat(found).st_mode):
                     raise OSError(errno.EINVAL, "not a file")
-                parts = []
-                left = op.limit + 1
-                while left and (data := os.read(found, min(left, _CHUNK))):
-                    parts.append(data)
-                    left -= len(data)
-                if not left:
-                    raise OSError(errno.EFBIG, "longer than it may be")
+                yield found
             finally:
                 os.close(found)
+
+    def _hash(self, op: Hash) -> bytes:
+        digest = hashlib.sha256()
+        with self._file(op.path) as found:
+            while data := os.read(found, _CHUNK):
+                self._go_on()
+                digest.update(data)
+        return digest.digest()
+
+    def _read(self, op: Read) -> bytes:
+        with self._file(op.path) as found:
+            parts = []
+            left = op.limit + 1
+            while left and (data := os.read(found, min(left, _CHUNK))):
+                parts.append(data)
+                left -= len(data)
+            if not left:
+                raise OSError(errno.EFBIG, "longer than it may be")
         self._read_so_far += op.limit + 1 - left
         return b"".join(parts)
 
@@ -309,6 +374,7 @@ class DirectoryFiles:
 
     _verbs: ClassVar[dict[type, Callable[[Any, Any], Any]]] = {
         Put: _put,
+        Patch: _patch,
         Create: _create,
         Rewrite: _rewrite,
         MakeFolder: _make_folder,
@@ -323,8 +389,15 @@ class DirectoryFiles:
         List: _list,
         Walk: _walk,
         Read: _read,
+        Hash: _hash,
         Space: _space,
     }
+
+
+def _blocks(size: int) -> Iterator[int]:
+    """Cut a run of bytes into lengths that are handled at once."""
+    for at in range(0, size, _CHUNK):
+        yield min(_CHUNK, size - at)
 
 
 def _names(path: bytes) -> list[bytes]:

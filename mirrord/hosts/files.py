@@ -12,6 +12,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, BinaryIO, Protocol
 
+from mirrord.delta import Copy
+
+MOST_CHECKED = 256 * 1024
+"""Bytes of a patched file that are read back at most."""
+
 
 class Kind(Enum):
     """What stands at a path."""
@@ -48,6 +53,34 @@ class Put:
     mode: int
     open: Callable[[], BinaryIO]
     digest: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Write a whole new file of which the other side has parts already; what `Put` says of path, mode and mtime holds.
+
+    `copies`, in the new file's order and without overlap, are taken from the file `base`, which we wrote, verified
+    and never write to again; what lies between them is ours, given by `open` (it may raise Damaged), and must hash to
+    `digest` (raw SHA-256 of what is sent, one piece after the other): Trouble.DAMAGED otherwise.
+    As the rest rests on the other side's bytes, the ranges `check` (offset, size; `MOST_CHECKED` bytes in all at most)
+    are read back before mode and mtime are set: Trouble.FAILED where they are not what `open` has there, or where the
+    base is too short. Trouble.UNSUPPORTED where the other side does not copy.
+    """
+
+    path: bytes
+    size: int
+    mtime: int
+    mode: int
+    open: Callable[[], BinaryIO]
+    digest: bytes
+    base: bytes
+    copies: tuple[Copy, ...]
+    check: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def sent(self) -> int:
+        """Bytes of content that travel."""
+        return self.size - sum(copy.size for copy in self.copies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +201,16 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
+class Hash:
+    """Value: the raw SHA-256 of a whole file, as the other side itself reads it: its content does not travel.
+
+    Trouble.UNSUPPORTED (or another) where `traits.hashes` does not name `sha256`. Links are followed.
+    """
+
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Space:
     """Value: int, bytes that we may still write on the file system of `path`."""
 
@@ -175,8 +218,8 @@ class Space:
 
 
 Op = (
-    Put | Create | Rewrite | MakeFolder | SetMode | Link | Symlink | Rename | Remove | RemoveFolder
-    | ReadLink | Stat | List | Walk | Read | Space
+    Put | Patch | Create | Rewrite | MakeFolder | SetMode | Link | Symlink | Rename | Remove | RemoveFolder
+    | ReadLink | Stat | List | Walk | Read | Hash | Space
 )  # fmt: skip
 
 

@@ -18,16 +18,19 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, ClassVar
 
+from mirrord.delta import gaps
 from mirrord.errors import Cancelled, Damaged, Unavailable
 from mirrord.hosts.files import (
     Attributes,
     Create,
+    Hash,
     Kind,
     Link,
     List,
     MakeFolder,
     Op,
     Outcome,
+    Patch,
     Pulse,
     Put,
     Read,
@@ -232,7 +235,9 @@ class MemoryFiles:
         clock: Callable[[], float] | None = None,
     ) -> None:
         """Connect; nothing is asked yet."""
-        self.traits = traits or Traits(ordered=True, symlink=True, hard_link=True, replace=True, space=True)
+        self.traits = traits or Traits(
+            ordered=True, symlink=True, hard_link=True, replace=True, space=True, copy_data=True
+        )
         self.requests = 0
         self.flights = 0
         self.done: list[Op] = []
@@ -372,6 +377,40 @@ class MemoryFiles:
         if op.mtime is not None:
             node.mtime = op.mtime
 
+    def _patch(self, op: Patch) -> _Request:
+        yield
+        if not self.traits.copy_data:
+            raise _No(Trouble.UNSUPPORTED, "Operation unsupported")
+        base = self._disk.locate(op.base, follow=True)
+        yield
+        node = Node(Kind.FILE, op.mode & ~self._umask, self._disk.now())
+        self._disk.add(op.path, node)
+        try:
+            with op.open() as source:
+                data = source.read()
+        except Damaged as e:
+            raise _No(Trouble.DAMAGED, str(e)) from e
+        digest = hashlib.sha256()
+        for at, size in gaps(op.copies, op.size):
+            yield
+            digest.update(data[at : at + size])
+            self._write(node, at, data[at : at + size])
+        if digest.digest() != op.digest:
+            raise _No(Trouble.DAMAGED, "the bytes are not the recorded ones")
+        for copy in op.copies:
+            yield
+            if base.kind is not Kind.FILE or copy.old + copy.size > len(base.data):
+                raise _No(Trouble.FAILED, "End of file")
+            self._write(node, copy.new, bytes(base.data[copy.old : copy.old + copy.size]), sent=False)
+        yield
+        for at, size in op.check:
+            self._moved[1] += size
+            if node.data[at : at + size] != data[at : at + size]:
+                raise _No(Trouble.FAILED, "what was copied is not what we had written")
+        yield
+        node.mode = op.mode
+        node.mtime = op.mtime
+
     def _create(self, op: Create) -> _Request:
         yield
         node = Node(Kind.FILE, op.mode & ~self._umask, self._disk.now())
@@ -386,11 +425,12 @@ class MemoryFiles:
         yield
         self._write(node, 0, op.data)
 
-    def _write(self, node: Node, offset: int, data: bytes) -> None:
+    def _write(self, node: Node, offset: int, data: bytes, *, sent: bool = True) -> None:
         self._disk.take_room(max(0, offset + len(data) - len(node.data)))
+        node.data.extend(bytes(max(0, offset - len(node.data))))
         node.data[offset : offset + len(data)] = data
         node.mtime = self._disk.now()
-        self._moved[0] += len(data)
+        self._moved[0] += len(data) if sent else 0
 
     def _make_folder(self, op: MakeFolder) -> _Request:
         yield
@@ -498,6 +538,15 @@ class MemoryFiles:
         self._moved[1] += len(node.data)
         return bytes(node.data)
 
+    def _hash(self, op: Hash) -> _Request:
+        yield
+        if "sha256" not in self.traits.hashes:
+            raise _No(Trouble.UNSUPPORTED, "Operation unsupported")
+        node = self._disk.locate(op.path, follow=True)
+        if node.kind is not Kind.FILE:
+            raise _No(Trouble.FAILED, "Failure")
+        return hashlib.sha256(node.data).digest()
+
     def _space(self, op: Space) -> _Request:
         yield
         self._disk.locate(op.path, follow=True)
@@ -507,6 +556,7 @@ class MemoryFiles:
 
     _requests: ClassVar[dict[type, Callable[[Any, Any], _Request]]] = {
         Put: _put,
+        Patch: _patch,
         Create: _create,
         Rewrite: _rewrite,
         MakeFolder: _make_folder,
@@ -521,11 +571,12 @@ class MemoryFiles:
         List: _list,
         Walk: _walk,
         Read: _read,
+        Hash: _hash,
         Space: _space,
     }
 
 
-_DEPTHS: dict[type, int] = {Put: 3, Create: 2, Rewrite: 2, List: 2, Walk: 4, Read: 2}
+_DEPTHS: dict[type, int] = {Put: 3, Patch: 3, Create: 2, Rewrite: 2, List: 2, Walk: 4, Read: 2}
 
 
 def _depth(op: Op) -> int:

@@ -22,7 +22,9 @@ import hashlib
 import stat
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 
+from mirrord.delta import gaps
 from mirrord.errors import Damaged
 from mirrord.hosts import files
 from mirrord.hosts.files import Attributes, Kind, Op, Outcome, Trouble
@@ -35,10 +37,13 @@ FIRST_WAVE, LONGEST_WAVE = 5, 16
 """Requests of one listing that are sent together at first, and at most; OpenSSH tells 100 names in each answer."""
 MOST_NAMES = 5_000_000
 """Names in one folder; a listing without end is a hostile one."""
-POSIX_RENAME, HARD_LINK, STATVFS, LIMITS = (
+LARGEST_COPY = 8 * 1024 * 1024
+"""Bytes that a server is asked to copy at once: nothing else is answered on the channel meanwhile."""
+POSIX_RENAME, HARD_LINK, STATVFS, COPY_DATA, LIMITS = (
     b"posix-rename@openssh.com",
     b"hardlink@openssh.com",
     b"statvfs@openssh.com",
+    b"copy-data",
     b"limits@openssh.com",
 )
 
@@ -93,6 +98,8 @@ def talk(op: Op, terms: Terms) -> Talk:
     match op:
         case files.Put():
             return _put(op, terms)
+        case files.Patch():
+            return _patch(op, terms)
         case files.Link(existing, path):
             return _offered(op, HARD_LINK, wire.HardLink(at(existing), at(path)), terms)
         case files.Create():
@@ -121,6 +128,8 @@ def talk(op: Op, terms: Terms) -> Talk:
             return listing(op, path, terms)
         case files.Read():
             return _read(op, terms)
+        case files.Hash():
+            return _hash(op, terms)
         case files.Space():
             return _space(op, terms)
 
@@ -169,6 +178,89 @@ def _send(op: files.Put, handle: bytes, block: int) -> Generator[Request | int, 
     if sha is not None and sha.digest() != op.digest:
         raise Damaged("our copy's bytes are not those that were recorded")
     return []
+
+
+def _patch(op: files.Patch, terms: Terms) -> Talk:
+    """Write a new file with the server's own bytes and ours, and read some back; its last flight commits it."""
+    if COPY_DATA not in terms.extensions:
+        return _not_offered(op, COPY_DATA)
+    opens = (
+        wire.Open(terms.at(op.base), int(OpenFlags.READ)),
+        wire.Open(terms.at(op.path), int(_NEW_FILE | OpenFlags.READ), Attrs(mode=op.mode)),
+    )
+    if terms.ordered:
+        replies = yield opens
+    else:  # one that has no second handle to give must not have made the file already
+        replies = yield opens[:1]
+        if isinstance(replies[0], wire.Handle):
+            replies += yield opens[1:]
+    handles = [reply.handle for reply in replies if isinstance(reply, wire.Handle)]
+    problem: Sequence[Reply] = [reply for reply in replies if not isinstance(reply, wire.Handle)]
+    wrong = ""
+    try:
+        if not problem:
+            with op.open() as content:
+                problem = yield from _fill(op, content, handles[0], handles[1], min(terms.block, LARGEST_BLOCK))
+                if not terms.ordered and not problem:
+                    problem = yield ()
+                if not problem and op.check:
+                    read = yield tuple(wire.Read(handles[1], at, size) for at, size in op.check)
+                    wrong = _differs(op, content, read)
+                problem = problem or (yield ())
+    except (Damaged, OSError) as e:
+        for handle in handles:
+            yield wire.Close(handle)
+        return Outcome(op, trouble=Trouble.DAMAGED, text=str(e))
+    if problem or wrong:
+        for handle in handles:
+            yield wire.Close(handle)
+        return failed(op, problem[0]) if problem else Outcome(op, trouble=Trouble.FAILED, text=wrong)
+    base, new = handles
+    commit = wire.FSetStat(new, Attrs(mode=op.mode, times=(op.mtime, op.mtime)))
+    return _all_good(op, (yield Last((commit, wire.Close(new), wire.Close(base)))))
+
+
+def _fill(
+    op: files.Patch, content: BinaryIO, base: bytes, new: bytes, block: int
+) -> Generator[Request | int, list[Reply], list[Reply]]:
+    """Have the server's bytes copied and send ours; return the first bad reply so far. Raises Damaged, OSError."""
+    sha = hashlib.sha256()
+    for copy in op.copies:
+        for at in range(0, copy.size, LARGEST_COPY):
+            request = wire.CopyData(base, copy.old + at, min(LARGEST_COPY, copy.size - at), new, copy.new + at)
+            yield wire.COPY_OVERHEAD + burden(request)
+            if problem := (yield request):
+                return problem
+    for start, size in gaps(op.copies, op.size):
+        content.seek(start)
+        for at in range(start, start + size, block):
+            length = min(block, start + size - at)
+            yield length + wire.WRITE_OVERHEAD
+            if len(data := content.read(length)) < length:
+                raise Damaged(f"our copy ends before {op.size} bytes")
+            sha.update(data)
+            if problem := (yield wire.Write(new, at, data)):
+                return problem
+    if sha.digest() != op.digest:
+        raise Damaged("our copy's bytes are not those that were recorded")
+    return []
+
+
+def _differs(op: files.Patch, content: BinaryIO, replies: Sequence[Reply]) -> str:
+    """Say whether what was read back is not what we have there."""
+    for (at, size), reply in zip(op.check, replies, strict=True):
+        content.seek(at)
+        if not isinstance(reply, wire.Data) or reply.data != content.read(size):
+            return f"what was copied is not what we had written, at byte {at}"
+    return ""
+
+
+def burden(request: Request) -> int:
+    """Return how many bytes of other requests keep a server as busy as this one, beyond its own.
+
+    What is queued must stay within seconds, for a heartbeat that comes after it.
+    """
+    return request.length // 32 if isinstance(request, wire.CopyData) else 0
 
 
 def _create(op: files.Create, terms: Terms) -> Talk:
@@ -222,8 +314,12 @@ def _simple(op: Op, request: Request) -> Talk:
 
 def _offered(op: Op, extension: bytes, request: Request, terms: Terms) -> Talk:
     if extension not in terms.extensions:
-        return Outcome(op, trouble=Trouble.UNSUPPORTED, text=f"the server does not offer {extension.decode()}")
+        return _not_offered(op, extension)
     return _all_good(op, (yield Last((request,))))
+
+
+def _not_offered(op: Op, extension: bytes) -> Outcome:
+    return Outcome(op, trouble=Trouble.UNSUPPORTED, text=f"the server does not offer {extension.decode()}")
 
 
 # Reading ------------------------------------------------------------------------------------------------
@@ -245,12 +341,23 @@ def _stat(op: files.Stat, terms: Terms) -> Talk:
 
 def _space(op: files.Space, terms: Terms) -> Talk:
     if STATVFS not in terms.extensions:
-        return Outcome(op, trouble=Trouble.UNSUPPORTED, text=f"the server does not offer {STATVFS.decode()}")
+        return _not_offered(op, STATVFS)
     (reply,) = yield Last((wire.StatVfs(terms.at(op.path)),))
     if not isinstance(reply, wire.ExtendedReply):
         return failed(op, reply)
     space = wire.Space.decode(reply.data)
     return Outcome(op, space.bavail * (space.frsize or space.bsize))
+
+
+def _hash(op: files.Hash, terms: Terms) -> Talk:
+    """Ask whether it is announced or not: ProFTPD announces it in later versions of the protocol only."""
+    (reply,) = yield Last((wire.CheckFile(terms.at(op.path), b"sha256"),))
+    if not isinstance(reply, wire.ExtendedReply):
+        return failed(op, reply)
+    told = wire.Checksum.decode(reply.data)
+    if told.algorithm != b"sha256" or len(told.digest) != hashlib.sha256().digest_size:
+        return Outcome(op, trouble=Trouble.FAILED, text="the server answered with another hash")
+    return Outcome(op, told.digest)
 
 
 def _read(op: files.Read, terms: Terms) -> Talk:

@@ -22,7 +22,7 @@ from dataclasses import replace
 from mirrord.hosts import files
 from mirrord.hosts.files import Attributes, Kind, Op, Outcome, Trouble
 from mirrord.hosts.sftp import wire
-from mirrord.hosts.sftp.dialogue import Last, Talk, Terms, listing, talk
+from mirrord.hosts.sftp.dialogue import Last, Talk, Terms, burden, listing, talk
 from mirrord.hosts.sftp.wire import Code, Malformed, Reply, Request, Status
 
 LEAST_IN_FLIGHT = 128 * 1024
@@ -42,7 +42,9 @@ LONGEST_PATH = 4096
 LARGEST_TREE = 5_000_000
 """Bytes of a path, and paths in a tree; a tree without end is a hostile one."""
 
-_NEEDS_HANDLE = (files.Put, files.Create, files.Rewrite, files.Read, files.List, files.Walk)
+_HANDLES = dict.fromkeys((files.Put, files.Create, files.Rewrite, files.Read, files.List, files.Walk), 1)
+_HANDLES[files.Patch] = 2
+"""Files and folders that an operation has open at once."""
 _OPENS = {wire.Open: 1, wire.OpenDir: 1, wire.Close: -1}
 _REPLY_SIZES = {wire.ReadDir: 32 * 1024, wire.ReadLink: 8 * 1024}
 _USUAL_REPLY = 256
@@ -59,6 +61,7 @@ class _Job:
         "draining",
         "make",
         "op",
+        "opened",
         "owed",
         "problem",
         "replies",
@@ -78,8 +81,9 @@ class _Job:
         self.single = 0  # single requests not answered yet
         self.problem: list[Reply] = []  # the first bad reply to one of them
         self.draining = False
-        self.owed = op.size if isinstance(op, files.Put) else 0
+        self.owed = op.size if isinstance(op, files.Put) else op.sent if isinstance(op, files.Patch) else 0
         self.begun = False  # it has sent content
+        self.opened = False  # it has a handle already
         self.tries = 0
         self.urgent = False
         self.asked_last: Callable[[], None] | None = None  # told when it has asked the last it has to ask
@@ -108,7 +112,8 @@ class Lane:
         """Conversations begun and not ended."""
         self.payload_sent = 0
         self.payload_received = 0
-        self._limit = min(terms.in_flight, FIRST_IN_FLIGHT)
+        self._most = terms.in_flight
+        self._limit = min(self._most, FIRST_IN_FLIGHT)
         self._limit_cut = float("-inf")
         self._in_flight = 0
         self._owed = 0
@@ -140,6 +145,11 @@ class Lane:
         """Bytes that stand before whatever is begun next."""
         return self._in_flight + self._owed
 
+    def bound(self, in_flight: int | None) -> None:
+        """Have so many bytes under way at most from now on; None: as many as the terms allow."""
+        self._most = min(self.terms.in_flight, in_flight) if in_flight is not None else self.terms.in_flight
+        self._limit = min(self._limit, self._most)
+
     def has_room(self, op: Op) -> bool:
         """Tell whether one more operation may be begun."""
         return (
@@ -148,14 +158,19 @@ class Lane:
             and self._expected < self.terms.replies
             and self.talks < MOST_TALKS
             and not self._waiting
-            and (self._handles < self._handle_limit or not isinstance(op, _NEEDS_HANDLE))
+            and self._has_handles(op)
         )
+
+    def _has_handles(self, op: Op) -> bool:
+        """Tell whether an operation finds the handles that it needs; where it is alone it may try in any case."""
+        needed = _HANDLES.get(type(op), 0)
+        return not needed or self._handles + needed <= self._handle_limit or (needed > 1 and not self._handles)
 
     def begin(self, job: _Job, now: float) -> None:
         """Begin a conversation; unless it is urgent, it waits where no handle is to be had."""
         self.talks += 1
         self._owed += job.owed
-        if self._handles < self._handle_limit or job.urgent or not isinstance(job.op, _NEEDS_HANDLE):
+        if job.urgent or self._has_handles(job.op):
             self._resume(job, None, now)
         else:
             self._waiting.append(job)
@@ -242,16 +257,19 @@ class Lane:
         kind = type(request)
         self._number = number = (self._number + 1) & 0xFFFFFFFF
         pieces = wire.encode_in_pieces(number, request)
-        cost = sum(map(len, pieces))
+        size = sum(map(len, pieces))
+        cost = size + burden(request)
         expected = _REPLY_SIZES.get(kind, _USUAL_REPLY)
         opens = _OPENS.get(kind, 0)
         if isinstance(request, wire.Write):
             job.begun = True
-            size = len(request.data)
-            self.payload_sent += size
-            paid = min(size, job.owed)
+            content = len(request.data)
+            self.payload_sent += content
+            paid = min(content, job.owed)
             job.owed -= paid
             self._owed -= paid
+        elif isinstance(request, wire.CopyData):
+            job.begun = True
         elif isinstance(request, wire.Read):
             expected = request.length
         elif opens > 0:
@@ -259,7 +277,7 @@ class Lane:
         self._asked[number] = _Asked(job, place, cost, expected, opens, now)
         self._in_flight += cost
         self._expected += expected
-        self._unsent += cost
+        self._unsent += size
         self._out += pieces
 
     # Replies
@@ -290,8 +308,8 @@ class Lane:
             if asked.at >= self._limit_cut:
                 self._limit = min(self._limit, max(LEAST_IN_FLIGHT, self._limit // 2))
                 self._limit_cut = now
-        elif took < BRISK and self._limit < self.terms.in_flight:
-            self._limit = min(self.terms.in_flight, self._limit + asked.cost)
+        elif took < BRISK and self._limit < self._most:
+            self._limit = min(self._most, self._limit + asked.cost)
 
     def _count_handles(self, asked: _Asked, reply: Reply, now: float) -> bool:
         """Keep count; tell whether a refused OPEN is tried anew, as it may be for want of handles only.
@@ -302,14 +320,15 @@ class Lane:
         if asked.opens < 0:
             self._handles -= 1
             return False
+        job = asked.job
         if isinstance(reply, wire.Handle):
+            job.opened = True
             self._opened_in_a_row += 1
             if self._opened_in_a_row >= HANDLES_GROW_AFTER and self._handle_limit < self.terms.handles:
                 self._handle_limit += 1
                 self._opened_in_a_row = 0
             return False
         self._handles -= 1
-        job = asked.job
         refused = isinstance(reply, Status) and reply.code == Code.FAILURE
         if not refused or not self._handles or job.tries >= MOST_TRIES:
             return False
@@ -317,6 +336,8 @@ class Lane:
         if asked.at >= self._handles_cut:
             self._handle_limit = max(1, min(self._handle_limit, self._handles) // 2)
             self._handles_cut = now
+        if job.opened or len(job.replies) > 1:
+            return False
         job.tries += 1
         job.talk = job.make()
         if job.urgent:
@@ -330,7 +351,7 @@ class Lane:
         while True:
             if self._parked and self._may_unpark():
                 self._resume(self._parked.popleft()[0], [], now)
-            elif self._waiting and self._handles < self._handle_limit:
+            elif self._waiting and self._has_handles(self._waiting[0].op):
                 self._resume(self._waiting.popleft(), None, now)
             else:
                 return
@@ -420,6 +441,11 @@ class Flow:
     def unanswered(self) -> int:
         """Requests that were not answered yet, on all lanes."""
         return sum(lane.unanswered for lane in self.lanes)
+
+    def bound(self, in_flight: int | None) -> None:
+        """Have so many bytes under way on each lane at most from now on; None: as many as the terms allow."""
+        for lane in self.lanes:
+            lane.bound(in_flight)
 
     def offer(self, op: Op, now: float) -> bool:
         """Begin an operation where there is room; False where there is none, and nothing happened."""

@@ -27,6 +27,8 @@ SAFE_BLOCK = 32 * 1024
 """Bytes of content in one READ or WRITE that every server takes (draft, section 3)."""
 WRITE_OVERHEAD = 1024
 """Bytes that a WRITE needs at most beside its content: header, handle (at most 256 bytes), offset, lengths."""
+COPY_OVERHEAD = 1024
+"""Bytes that a copy-data request takes at most."""
 
 
 class Malformed(Unavailable):
@@ -256,6 +258,37 @@ class FSync:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyData:
+    """Extension copy-data (OpenSSH since 9.0); reply: Status, EOF where the source ends before `length` bytes.
+
+    Bytes of the file `handle` from `offset` on, 0 for all that follow, are written into another file from `to_offset`
+    on; the two must not be the same file.
+    """
+
+    handle: bytes
+    offset: int
+    length: int
+    to: bytes
+    to_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFile:
+    """Extension check-file-name (draft-ietf-secsh-filexfer-extensions-00, section 3); reply: ExtendedReply or Status.
+
+    Asks for the hash of a file from `offset` on over `length` bytes (0: to its end), by the first of the
+    comma-separated `algorithms` that the server has; `block` 0 is one hash over all. `Checksum.decode` reads the reply.
+    ProFTPD does it without announcing it.
+    """
+
+    path: bytes
+    algorithms: bytes
+    offset: int = 0
+    length: int = 0
+    block: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Extension limits@openssh.com; reply: ExtendedReply with `Capacity`, or Status."""
 
@@ -271,7 +304,7 @@ class Extended:
 Request = (
     Init | Open | Close | Read | Write | LStat | FStat | SetStat | FSetStat | OpenDir | ReadDir | Remove
     | MakeDir | RemoveDir | RealPath | Stat | Rename | ReadLink | Symlink | PosixRename | HardLink | StatVfs
-    | FSync | Limits | Extended
+    | FSync | CopyData | CheckFile | Limits | Extended
 )  # fmt: skip
 
 
@@ -389,6 +422,26 @@ class Capacity:
         if len(data) < _FOUR.size:
             raise Malformed("a limits reply breaks off")
         return cls(*_FOUR.unpack_from(data))
+
+
+@dataclass(frozen=True, slots=True)
+class Checksum:
+    """What check-file-name answers: the algorithm that was taken, and the raw hash."""
+
+    algorithm: bytes
+    digest: bytes
+
+    def encode(self) -> bytes:
+        """Return the data of the ExtendedReply, as ProFTPD writes it."""
+        return _U32.pack(len(self.algorithm)) + self.algorithm + self.digest
+
+    @classmethod
+    def decode(cls, data: bytes) -> Checksum:
+        """Read the data of an ExtendedReply; raises Malformed. The draft has the words "check-file" in front."""
+        algorithm, at = _decoded(_get_bytes, data, 0)
+        if algorithm == b"check-file":
+            algorithm, at = _decoded(_get_bytes, data, at)
+        return cls(algorithm, data[at:])
 
 
 # Primitives ---------------------------------------------------------------------------------------------
@@ -613,6 +666,10 @@ _EXTENSION_FORMS = {
     b"hardlink@openssh.com": _Form(HardLink, _EXTENDED, _BYTES, _BYTES, extension=b"hardlink@openssh.com"),
     b"statvfs@openssh.com": _Form(StatVfs, _EXTENDED, _BYTES, extension=b"statvfs@openssh.com"),
     b"fsync@openssh.com": _Form(FSync, _EXTENDED, _BYTES, extension=b"fsync@openssh.com"),
+    b"copy-data": _Form(CopyData, _EXTENDED, _BYTES, _NUMBER64, _NUMBER64, _BYTES, _NUMBER64, extension=b"copy-data"),
+    b"check-file-name": _Form(
+        CheckFile, _EXTENDED, _BYTES, _BYTES, _NUMBER64, _NUMBER64, _NUMBER32, extension=b"check-file-name"
+    ),
     b"limits@openssh.com": _Form(Limits, _EXTENDED, extension=b"limits@openssh.com"),
 }
 _REPLY_FORMS = (
