@@ -13,6 +13,7 @@ import pytest
 from mirrord.errors import Full, MirrordError, Refused, Unavailable
 from mirrord.hosts import Progress
 from mirrord.hosts.account import Account
+from mirrord.hosts.bandwidth import Bandwidth
 from mirrord.hosts.files import Kind, Walk
 from mirrord.hosts.host import FilesHost
 from mirrord.hosts.lock import this_process
@@ -208,7 +209,8 @@ def test_a_full_disk_is_named_with_figures_and_what_was_sent_is_kept(lab: Lab) -
             if progress.bytes_done > 100_000:
                 disk.fill()
 
-        slow = replace(account(sshd, here), bandwidth=300_000)  # so that much is still to come when it is full
+        # Slow, so that much is still to come when it is full.
+        slow = replace(account(sshd, here), bandwidth=Bandwidth(300_000))
         files = SftpFiles.open(slow)
         clock = Clock()
         with pytest.raises(Full) as meanwhile:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 import pytest
@@ -428,6 +428,25 @@ def test_creating_what_exists_fails_at_once() -> None:
 
     assert outcome.trouble is Trouble.FAILED
     assert line.rounds == 1
+
+
+def test_less_is_under_way_from_the_moment_it_is_asked_for() -> None:
+    """A limit that begins while a large file travels: what is sent ahead would stand before the next heartbeat."""
+    line = Line(Peer(), terms=replace(TERMS, in_flight=1_000_000, block=32_768))
+    line.flow.offer(put(b"a", bytes(20_000_000)), line.now)
+
+    def under_way() -> int:
+        for _ in range(8):
+            line.round_trip()
+        return line.flow.lanes[0].unsent
+
+    before = under_way()
+    line.flow.bound(100_000)
+    bounded = under_way()
+    line.flow.bound(None)
+    after = under_way()
+
+    assert bounded <= 100_000 < min(before, after)
 
 
 def test_a_heartbeat_goes_out_while_a_large_file_fills_the_window() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from mirrord.hosts.bandwidth import Bandwidth
 from mirrord.hosts.sftp.road import Allowance, Deadline, Road
 
 
@@ -94,7 +95,7 @@ def test_the_next_address_of_a_name_is_tried() -> None:
 
 def test_an_allowance_lets_pass_so_much_a_second_and_no_more() -> None:
     """What was sent is paid for before more goes out."""
-    allowance = Allowance(100_000)
+    allowance = Allowance(Bandwidth(100_000))
     began, passed = time.monotonic(), 0
 
     while passed < 60_000:
@@ -107,7 +108,7 @@ def test_an_allowance_lets_pass_so_much_a_second_and_no_more() -> None:
 
 def test_no_limit_is_no_limit() -> None:
     """0 in the configuration."""
-    allowance = Allowance(0)
+    allowance = Allowance(Bandwidth(0))
 
     assert allowance.grant(10**12) == 10**12
     assert allowance.pause == 0.0

@@ -30,7 +30,7 @@ from paramiko.buffered_pipe import BufferedPipe
 from mirrord.demo.sftpd import SftpHost, new_key
 from mirrord.errors import BadConfig, Cancelled, MirrordError, Refused, Unavailable
 from mirrord.hosts.account import Account
-from mirrord.hosts.bandwidth import Bandwidth
+from mirrord.hosts.bandwidth import Bandwidth, Window
 from mirrord.hosts.files import (
     Attributes,
     Create,

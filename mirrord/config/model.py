@@ -25,12 +25,13 @@ from mirrord.config.units import (
     HostKey,
     Listen,
     LocalPath,
+    Rates,
     SignerKey,
-    Size,
     Text,
     read_address,
     read_dns_name,
 )
+from mirrord.hosts.bandwidth import UNLIMITED
 from mirrord.switches import Endpoint
 
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
@@ -99,8 +100,8 @@ class Source(Section):
     path: LocalPath
     exclude: tuple[Text, ...] = ()
     must_exist: tuple[Text, ...] = ()
-
     siblings: Literal["check", "ignore"] = "check"
+
     @field_validator("must_exist")
     @classmethod
     def _inside(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
@@ -191,7 +192,7 @@ class Sftp(Section):
     layout: Literal["auto", "releases", "rename", "inplace"] = "auto"
     serve: Text = "current"
     keep: Count = 5
-    bandwidth: Size = 0
+    bandwidth: Rates = UNLIMITED
 
     @field_validator("host")
     @classmethod
@@ -254,6 +255,7 @@ class Probe(Section):
     """How mirrors are looked at, and how many looks make a verdict."""
 
     every: Annotated[Duration, Field(ge=0.05)] = 30.0
+    suspicious_every: Annotated[Duration, Field(ge=0.05)] | None = None
     timeout: Annotated[Duration, Field(ge=0.05)] = 10.0
     fall: Annotated[StrictInt, Field(ge=1, le=100)] = 3
     rise: Annotated[StrictInt, Field(ge=1, le=100)] = 2

@@ -16,11 +16,13 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, ValidationInfo
 
+from mirrord.hosts.bandwidth import DAY, Bandwidth, Window
 from mirrord.switches import Endpoint
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|[kK]B|MB|GB|TB|KiB|MiB|GiB|TiB)?")
+_WINDOW = re.compile(r"(\d{1,2}):(\d{2})\s*-\s*(\d{1,2}):(\d{2})\s+(.+)")
 _BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _BYTES |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
@@ -63,6 +65,51 @@ def show_size(count: int) -> str:
         if count and count % size == 0:
             return f"{count // size}{unit}"
     return str(count)
+
+
+def read_bandwidth(value: object) -> Bandwidth:
+    """Read a rate in bytes a second, and windows of the day with rates of their own: `500kB, 22:00-07:00 0`.
+
+    Raises ValueError.
+    """
+    if isinstance(value, Bandwidth):
+        return value
+    first, *rest = [part.strip() for part in value.split(",")] if isinstance(value, str) else [value]
+    try:
+        usual = read_size(first)
+    except ValueError:
+        raise ValueError(
+            f'should be bytes a second such as "0", "10MB" or "500kB, 22:00-07:00 0", is {shown(value)}'
+        ) from None
+    bandwidth = Bandwidth(usual, tuple(_window(str(part)) for part in rest))
+    for one, other in bandwidth.overlapping():
+        raise ValueError(f"{_hours(one)} and {_hours(other)} overlap: it must be clear which rate counts")
+    return bandwidth
+
+
+def _window(text: str) -> Window:
+    match = _WINDOW.fullmatch(text)
+    if match is None:
+        raise ValueError(f'after the usual rate come windows of the day such as "22:00-07:00 2MB", not "{text}"')
+    start, end = (60 * int(match[at]) + int(match[at + 1]) for at in (1, 3))
+    if int(match[2]) > 59 or int(match[4]) > 59 or start >= DAY or end > DAY:
+        raise ValueError(f'"{text}": times go from 00:00 to 24:00')
+    if start == end % DAY:
+        raise ValueError(f'"{text}" begins where it ends; a rate for the whole day stands alone in front')
+    try:
+        return Window(start, end, read_size(match[5]))
+    except ValueError:
+        raise ValueError(f'"{text}": "{match[5]}" is no rate such as "0", "500kB" or "10MB"') from None
+
+
+def _hours(window: Window) -> str:
+    return "-".join(f"{minute // 60:02}:{minute % 60:02}" for minute in (window.start, window.end))
+
+
+def show_bandwidth(bandwidth: Bandwidth) -> str:
+    """Write a bandwidth as the file does."""
+    windows = [f"{_hours(window)} {show_size(window.rate)}" for window in bandwidth.windows]
+    return ", ".join((show_size(bandwidth.usual), *windows))
 
 
 def read_address(value: object) -> str:
@@ -190,6 +237,7 @@ def _endpoint(value: object) -> Endpoint:
 
 Duration = Annotated[float, BeforeValidator(read_duration), PlainSerializer(show_duration, return_type=str)]
 Size = Annotated[int, BeforeValidator(read_size), PlainSerializer(show_size, return_type=str)]
+Rates = Annotated[Bandwidth, BeforeValidator(read_bandwidth), PlainSerializer(show_bandwidth, return_type=str)]
 Address = Annotated[str, BeforeValidator(read_address)]
 Address53 = Annotated[Endpoint, BeforeValidator(_endpoint), PlainSerializer(str, return_type=str)]
 Listen = Annotated[str, BeforeValidator(read_listen)]

@@ -13,6 +13,8 @@ post, prune. How it packs ten thousand files into a few round trips is its own a
     staging.py    how a whole tree comes to stand where no reader sees it, and how a broken one is mended
     host.py       Host and Hold on top of Files
     choosing.py   which layout suits what an account can do, and why
+    account.py    what it takes to log in to a mirror's account
+    bandwidth.py  how many bytes a second may be sent to it, by the time of day
     opening.py    an account becomes a Host
 """
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mirrord.hosts.bandwidth import UNLIMITED, Bandwidth
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -30,7 +32,7 @@ class Account:
     layout: str = "auto"
     serve: str = "current"
     """The name inside `root` that the web server serves."""
-    bandwidth: int = 0
-    """Bytes a second that we send at most; 0 is no limit."""
+    bandwidth: Bandwidth = UNLIMITED
+    """Bytes a second that we send at most, by the time of day."""
     directory: Path | None = None
     """A folder of this machine in place of a login; `root` lies in it."""

@@ -9,11 +9,19 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from mirrord.hosts.bandwidth import Bandwidth
 
 _AHEAD = 256 * 1024
 """Bytes read at once: a call of the system brings many packets, and each call lets another thread run."""
+_LOOK = 1.0
+"""Seconds between two looks at the clock on the wall."""
+_AHEAD_OF_TIME = timedelta(minutes=1)
+"""So long before a lower rate begins less is sent ahead, so that a sign of life does not queue behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,24 +117,54 @@ class Road:
         self._sock.close()
 
 
-class Allowance:
-    """How much may be sent now, at `rate` bytes a second; 0 is no limit. What was sent is paid for afterwards."""
+def here_and_now() -> datetime:
+    """Return the local time."""
+    return datetime.now(UTC).astimezone()
 
-    def __init__(self, rate: int) -> None:
-        self._rate = rate
+
+class Allowance:
+    """How much may be sent now. What was sent is paid for afterwards, at the rate of that time.
+
+    Seconds are counted by the monotonic clock; the clock on the wall, looked at each second, only says which rate
+    holds. So one that is set changes the rate at most.
+    """
+
+    def __init__(
+        self,
+        bandwidth: Bandwidth,
+        local: Callable[[], datetime] = here_and_now,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._bandwidth = bandwidth
+        self._local = local
+        self._monotonic = monotonic
         self._debt = 0.0
-        self._at = time.monotonic()
+        self._rate = self._least = 0
+        self._at = self._looked_at = monotonic()
+        self._look()
 
     @property
     def pause(self) -> float:
-        """Seconds until something may be sent; as of the last `grant`."""
-        return max(0.0, self._debt / self._rate) if self._rate else 0.0
+        """Seconds until something may be sent, or until the rate is to be looked up again; as of the last `grant`."""
+        if not self._rate:
+            return 0.0
+        pause = max(0.0, self._debt / self._rate)
+        return min(pause, _LOOK) if self._bandwidth.windows else pause
+
+    @property
+    def least(self) -> int:
+        """The lowest rate that holds now or in a minute; 0 is no limit."""
+        return self._least
 
     def grant(self, size: int) -> int:
         """Return how many of `size` bytes may be sent now: all or none."""
+        now = self._monotonic()
+        if self._bandwidth.windows and now - self._looked_at >= _LOOK:
+            self._looked_at = now
+            self._look()
         if not self._rate or size <= 0:
+            self._debt, self._at = (self._debt, self._at) if self._rate else (0.0, now)
             return size
-        now = time.monotonic()
         # What was not used for a quarter of a second is lost: a limit is no average over an hour.
         self._debt = max(-self._rate / 4, self._debt - (now - self._at) * self._rate)
         self._at = now
@@ -134,3 +172,8 @@ class Allowance:
             return 0
         self._debt += size
         return size
+
+    def _look(self) -> None:
+        local = self._local()
+        self._rate = self._bandwidth.rate_at(local)
+        self._least = self._bandwidth.least_within(local, _AHEAD_OF_TIME)

@@ -21,6 +21,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any, cast
 
 import paramiko
@@ -41,7 +42,7 @@ from mirrord.hosts.files import Op, Outcome, Pulse, Traits
 from mirrord.hosts.sftp import wire
 from mirrord.hosts.sftp.dialogue import HARD_LINK, LIMITS, POSIX_RENAME, STATVFS, Terms
 from mirrord.hosts.sftp.flow import Flow
-from mirrord.hosts.sftp.road import Allowance, Deadline, Road
+from mirrord.hosts.sftp.road import Allowance, Deadline, Road, here_and_now
 
 CHANNELS = 4
 """Measured at 50 ms: one channel publishes in 6-9 s what three do in 3 s; more gain nothing."""
@@ -225,7 +226,7 @@ class SftpFiles:
 
     traits: Traits
 
-    def __init__(self, account: Account, *, stall: float = STALL) -> None:
+    def __init__(self, account: Account, *, stall: float = STALL, local: Callable[[], datetime] = here_and_now) -> None:
         """Make what `open` fills; use `open`."""
         self._who = account.mirror
         self._account = account
@@ -239,18 +240,28 @@ class SftpFiles:
         self._waited = 0.0
         self._cancelled = False
         self._unusable = ""
-        self._allowance = Allowance(account.bandwidth)
+        self._allowance = Allowance(account.bandwidth, local)
+        self._bound_for = 0  # the rate for which the flow was told how much may be under way
 
     @classmethod
     def open(
-        cls, account: Account, *, timeout: float = 30.0, channels: int = CHANNELS, stall: float = STALL
+        cls,
+        account: Account,
+        *,
+        timeout: float = 30.0,
+        channels: int = CHANNELS,
+        stall: float = STALL,
+        local: Callable[[], datetime] = here_and_now,
     ) -> SftpFiles:
-        """Log in, within `timeout` seconds. Raises Unavailable, Refused, BadConfig."""
+        """Log in, within `timeout` seconds. `local` tells the time of day for a limit that depends on it.
+
+        Raises Unavailable, Refused, BadConfig.
+        """
         pinned = _pinned_key(account)
         key = _private_key(account)
         deadline = Deadline.after(timeout)
         for count in (channels, 1):
-            files = cls(account, stall=stall)
+            files = cls(account, stall=stall, local=local)
             try:
                 files._connect(pinned, key, deadline, count)
             except _FewerChannels:
@@ -395,8 +406,8 @@ class SftpFiles:
         for channel in self._channels:
             window = channel.out_window_size
             in_flight = max(window - KEPT_BACK, window // 2)
-            if self._account.bandwidth:
-                in_flight = min(in_flight, max(_PACKET, 2 * self._account.bandwidth // len(self._channels)))
+            if limit := self._account.bandwidth.least:
+                block = min(block, max(_PACKET, 2 * limit // len(self._channels)))
             lanes.append(
                 Terms(
                     in_flight=in_flight,
@@ -508,6 +519,10 @@ class SftpFiles:
     def _send(self) -> bool:
         moved = False
         for lane, channel in zip(self._flow.lanes, self._channels, strict=True):
+        if self._allowance.least != self._bound_for:
+            self._bound_for = self._allowance.least
+            most = max(_PACKET, 2 * self._bound_for // len(self._channels)) if self._bound_for else None
+            self._flow.bound(most)
             for _ in range(CHUNK):
                 size = min(lane.unsent, channel.out_window_size, channel.out_max_packet_size - 64)
                 size = self._allowance.grant(size)
