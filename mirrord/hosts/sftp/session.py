@@ -40,7 +40,7 @@ from mirrord.errors import BadConfig, Cancelled, MirrordError, Refused, Unavaila
 from mirrord.hosts.account import Account
 from mirrord.hosts.files import Op, Outcome, Pulse, Traits
 from mirrord.hosts.sftp import wire
-from mirrord.hosts.sftp.dialogue import HARD_LINK, LIMITS, POSIX_RENAME, STATVFS, Terms
+from mirrord.hosts.sftp.dialogue import COPY_DATA, HARD_LINK, LIMITS, POSIX_RENAME, STATVFS, Terms
 from mirrord.hosts.sftp.flow import Flow
 from mirrord.hosts.sftp.road import Allowance, Deadline, Road, here_and_now
 
@@ -401,6 +401,7 @@ class SftpFiles:
             hard_link=HARD_LINK in extensions,
             replace=POSIX_RENAME in extensions,
             space=STATVFS in extensions,
+            copy_data=COPY_DATA in extensions,
         )
         lanes = []
         for channel in self._channels:
@@ -518,11 +519,11 @@ class SftpFiles:
 
     def _send(self) -> bool:
         moved = False
-        for lane, channel in zip(self._flow.lanes, self._channels, strict=True):
         if self._allowance.least != self._bound_for:
             self._bound_for = self._allowance.least
             most = max(_PACKET, 2 * self._bound_for // len(self._channels)) if self._bound_for else None
             self._flow.bound(most)
+        for lane, channel in zip(self._flow.lanes, self._channels, strict=True):
             for _ in range(CHUNK):
                 size = min(lane.unsent, channel.out_window_size, channel.out_max_packet_size - 64)
                 size = self._allowance.grant(size)
