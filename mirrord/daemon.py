@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -105,6 +105,8 @@ class Daemon:
         self.pulse = Pulse(clocks.monotonic)
         self._overdue: list[str] = []
         self._looking = False
+        self._rhythm = 0.0
+        """Seconds from the beginning of one round to that of the next, as scheduled."""
         self._reading: set[str] = set()
         self._ticked = clocks.monotonic()
         self._open(settings)
@@ -208,19 +210,34 @@ class Daemon:
         self._expect_rounds()
         for name, every, act in (
             ("names", settings.probe.every, self._read_zones),  # first: a plan may have been open when we died
-            ("look", settings.probe.every, self._look),
+            ("look", self._due_rhythm(), self._look),
             ("sync", settings.snapshot.every, self.upkeep.take),
             ("renew", RENEW_EVERY, self.upkeep.bring),
             ("remember", 3600.0, self._remember_name_servers),
         ):
-            self._scheduler.add_job(
-                self._job,
-                IntervalTrigger(seconds=max(every, 0.05), timezone=UTC),
-                args=(act,),
-                id=name,
-                replace_existing=True,
-                next_run_time=datetime.now(UTC),
-            )
+            self._schedule(name, every, act, datetime.now(UTC))
+        self._rhythm = self._due_rhythm()
+
+    def _schedule(self, name: str, every: float, act: Callable[[], None], first: datetime) -> None:
+        self._scheduler.add_job(
+            self._job,
+            IntervalTrigger(seconds=max(every, 0.05), timezone=UTC),
+            args=(act,),
+            id=name,
+            replace_existing=True,
+            next_run_time=first,
+        )
+
+    def _due_rhythm(self) -> float:
+        return self.mind.standing.rhythm(self.works.settings.thresholds())
+
+    def _hurry_or_rest(self, seen: Round) -> None:
+        """Look again sooner while something is suspicious, and as usual once it is known."""
+        rhythm = self._due_rhythm()
+        if rhythm != self._rhythm:
+            left = max(seen.started + rhythm - self._clocks.monotonic(), 0.0)
+            self._schedule("look", rhythm, self._look, datetime.now(UTC) + timedelta(seconds=left))
+            self._rhythm = rhythm
 
     def _job(self, act: Callable[[], None]) -> None:
         self._post(lambda: act() if self._leaving is None else None)
@@ -243,6 +260,7 @@ class Daemon:
         if isinstance(seen, MirrordError):
             return
         self.mind.saw(seen, self.works.settings.thresholds(), self.looker.published())
+        self._hurry_or_rest(seen)
         for service in self.mind.affairs:
             self._conclude(service)
         self.upkeep.looked()

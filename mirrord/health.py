@@ -142,6 +142,12 @@ class Address:
     """The observations that made the verdict."""
     warnings: tuple[str, ...] = ()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the latest looks speak against the verdict, or a file is suspected: a few more will tell."""
+        against = self.streak.row > 0 if self.verdict is Verdict.DOWN else self.streak.row < 0
+        return against or any(not suspect.convicted for suspect in self.suspects.values())
+
     def anew(self, cause: Fault | None = None) -> "Address":
         """Return it unknown, streaks at zero; what is remembered only tells what to ask and what to show."""
         return Address(
@@ -239,6 +245,11 @@ class Standing:
     def health(self, mirror: str, service: str) -> Health:
         """Return what is held true of a mirror for a service; unknown if it was never looked at."""
         return self.healths.get((mirror, service), UNKNOWN)
+
+    def rhythm(self, rules: Thresholds) -> float:
+        """Return from the beginning of one round to that of the next, in seconds: sooner while something is open."""
+        open_ = any(state.is_open for states in self.addresses.values() for state in states.values())
+        return min(rules.hurried, rules.every) if open_ else rules.every
 
     def supposing(self, mirror: str, service: str, health: Health) -> Self:
         """Return the standing as it would be if one mirror were as given: to tell what would follow."""

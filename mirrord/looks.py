@@ -168,6 +168,9 @@ class Thresholds:
     rise: int = 2
     """Good ones in a row before it is good again."""
     every: float = 30.0
+    """From the beginning of one round to that of the next..."""
+    hurried: float = 15.0
+    """... and while something is suspicious."""
     timeout: float = 10.0
     max_lag: float = 86_400.0
     """How long a mirror may serve an older snapshot than wanted."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
 from hashlib import sha256
+from math import ldexp
 from typing import Literal
 
 from mirrord.health import ContentClass, FaultKind, Health, Standing, Verdict, lasting
@@ -357,7 +358,7 @@ def dwell_after(policy: Policy, moves: tuple[float, ...]) -> float:
 
 
 def _halved(dwell: float, seconds: float, least: float) -> float:
-    return max(dwell / 2.0 ** min(max(seconds, 0.0) // DAY, 64.0), least)
+    return max(ldexp(dwell, -int(max(seconds, 0.0) // DAY)), least)
 
 
 def dwell_left(view: View, policy: Policy) -> float:

@@ -97,6 +97,7 @@ def test_every_setting_says_its_true_default(path: Field) -> None:
 WORDED = {
     ("mirror", "content"),
     ("mirror", "http", "port"),
+    ("probe", "suspicious_every"),
     ("mirror", "http", "ca_file"),
     ("signing", "key"),
     ("state", "directory"),

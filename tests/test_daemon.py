@@ -47,6 +47,15 @@ def test_the_death_of_the_primary_moves_readers_and_is_written_down(site: Publis
     assert any("moved from milan to lyon" in what for what in told)
 
 
+def test_what_looks_dead_is_looked_at_again_at_once(lab: Lab) -> None:
+    """`suspicious_every`: a slow rhythm in good times costs nothing when it matters."""
+    with publisher(lab, ("milan", "lyon"), probe_every="4s", suspicious_every="0.2s", fall=6) as site:
+        watched(site)
+
+        site.hosts["milan"].kill()
+        until(lambda: site.served_at("lyon"), 15, "readers to be moved long before six looks of 4 s each")
+
+
 def test_a_service_on_hold_is_judged_and_left_alone(site: Publisher) -> None:
     """An operator at work on a host must not be surprised by a move."""
     watched(site)

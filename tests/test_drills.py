@@ -30,12 +30,12 @@ def world() -> World:
     "thresholds",
     [
         pytest.param(Thresholds(), id="as configured by default"),
-        pytest.param(Thresholds(fall=2, every=5.0, timeout=2.0), id="quick"),
-        pytest.param(Thresholds(fall=6, every=60.0, timeout=20.0), id="slow"),
+        pytest.param(Thresholds(fall=2, every=5.0, hurried=5.0, timeout=2.0), id="quick, without hurry"),
+        pytest.param(Thresholds(fall=6, every=60.0, hurried=20.0, timeout=20.0), id="slow"),
     ],
 )
 def test_readers_are_moved_within_detection_time(thresholds: Thresholds) -> None:
-    """When the primary's datacentre goes, readers follow within `fall` x `every` + `timeout`, and one look."""
+    """When the primary's datacentre goes, readers follow within the time that being sure takes, and one look."""
     world = World(thresholds=thresholds)
     world.run(minutes=10)
     world.run(seconds=1)
@@ -44,7 +44,20 @@ def test_readers_are_moved_within_detection_time(thresholds: Thresholds) -> None
 
     world.run(minutes=15)
     assert world.moves == ["lyon"]
-    assert world.history[0].at - gone <= thresholds.fall * thresholds.every + thresholds.timeout + 1.0
+    sure = thresholds.every + (thresholds.fall - 1) * thresholds.hurried + thresholds.timeout
+    assert world.history[0].at - gone <= sure + 1.0
+
+
+def test_what_is_suspicious_is_looked_at_more_often_until_it_is_known(world: World) -> None:
+    """One bad look hurries the next ones; once it is settled, mirrors are left in peace again."""
+    seen = [world.standing.rhythm(world.thresholds)]
+    for happens in (world.lose, world.heal):
+        happens("oslo")
+        for rounds in (1, 20):
+            world.run(rounds=rounds)
+            seen.append(world.standing.rhythm(world.thresholds))
+
+    assert seen == [30.0, 15.0, 30.0, 15.0, 30.0]
 
 
 def test_nothing_returns_to_the_primary_until_it_caught_up_and_the_operator_switched() -> None:

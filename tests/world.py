@@ -352,10 +352,10 @@ class World:
         self._pass_until(self.next_round)
         began = self.now
         self.latest = self.look_around(self.names)
-        self.next_round = max(began + self.thresholds.every, self.now)
         self.standing = self.standing.after(
             self.latest, self.thresholds, published=self._published(), badtime=self.badtime
         )
+        self.next_round = max(began + self.standing.rhythm(self.thresholds), self.now)
         if self.promises is not None:
             self.promises.note(self)
         self.decision = decide(self.view(), self.policy, self.rules)

@@ -125,6 +125,7 @@ class Settings(Section):
             fall=self.probe.fall,
             rise=self.probe.rise,
             every=self.probe.every,
+            hurried=self.probe.every / 2 if self.probe.suspicious_every is None else self.probe.suspicious_every,
             timeout=self.probe.timeout,
             max_lag=self.snapshot.max_lag,
             settle_content=self.probe.settle_content,

@@ -204,6 +204,7 @@ def configuration(publisher: Publisher) -> str:
     how = {
         "snapshot_every": "1h",
         "probe_every": "0.3s",
+        "suspicious_every": "0.15s",
         "probe_timeout": "3s",
         "fall": 2,
         "rise": 2,
@@ -248,6 +249,7 @@ directory = "{publisher.state}"
 socket = "{publisher.folder}/run/control.sock"
 [probe]
 every = "{how["probe_every"]}"
+suspicious_every = "{how["suspicious_every"]}"
 timeout = "{how["probe_timeout"]}"
 fall = {how["fall"]}
 rise = {how["rise"]}
