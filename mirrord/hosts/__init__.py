@@ -10,8 +10,11 @@ post, prune. How it packs ten thousand files into a few round trips is its own a
     steps.py      flights of operations, and the barriers between them
     lock.py       who may write on a mirror
     releases.py   the layout `releases`: what stands where, what is wrong with a tree, how readers are led on
+    verifying.py  does what was sent stand on the mirror as it was sent?
     staging.py    how a whole tree comes to stand where no reader sees it, and how a broken one is mended
     host.py       Host and Hold on top of Files
+    remembered.py what is known of an account, and how it came to be known
+    trying.py     what can an account do? it is tried, and looked at afterwards
     choosing.py   which layout suits what an account can do, and why
     account.py    what it takes to log in to a mirror's account
     bandwidth.py  how many bytes a second may be sent to it, by the time of day
@@ -32,6 +35,8 @@ from mirrord.plan import Plan, Survey
 
 Known = Callable[[SnapshotId], Manifest | None]
 """What we know of a snapshot's files; None where we never saw it."""
+READ_BACK = 4_000_000
+"""Bytes of what was sent that are read back where nobody says otherwise."""
 
 
 class Content(Protocol):
@@ -79,13 +84,31 @@ class Staged:
     bytes_sent: int
     stood: bool = False
     """The release stood whole on the mirror before; its changing files may be of another day."""
+    unproven: frozenset[bytes] = frozenset()
+    """Paths of the tree that this or an earlier, broken-off try sent: nobody has looked at their bytes yet."""
 
 
-class Depth(Enum):
-    """How closely a staged tree is inspected."""
+class Step(Enum):
+    """How far it was verified that readers get what was published; each step holds the ones above it."""
 
+    STATUS = "status"
+    """The server said of every request that it was done."""
     LISTED = "listed"
     """Paths, types, sizes and mtimes of everything; nothing missing, nothing else."""
+    HASHED = "hashed"
+    """The server itself hashed what was sent (`check-file`), and the hashes are right."""
+    READ = "read"
+    """What was sent was read back and compared: all of it up to a limit, a sample beyond."""
+    SEEN = "seen"
+    """After the switch it was seen by HTTP, as a reader sees it."""
+
+    @property
+    def rank(self) -> int:
+        """0 for the least."""
+        return _RANKS[self]
+
+
+_RANKS = {step: rank for rank, step in enumerate(Step)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +118,26 @@ class Findings:
     missing: tuple[bytes, ...] = ()
     extra: tuple[bytes, ...] = ()
     different: tuple[bytes, ...] = ()
+    """Listed with another type, size or mtime."""
+    altered: tuple[bytes, ...] = ()
+    """Listed as they should be, and yet with other bytes, or none to be had."""
 
     def __bool__(self) -> bool:
         """Tell whether anything is wrong."""
-        return bool(self.missing or self.extra or self.different)
+        return bool(self.missing or self.extra or self.different or self.altered)
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What an inspection came to: what is wrong, and how closely was looked at what is not."""
+
+    wrong: Findings = field(default_factory=Findings)
+    reached: Step = Step.LISTED
+    files_hashed: int = 0
+    """By the server itself."""
+    files_read_back: int = 0
+    """Files of which something was read back."""
+    bytes_read_back: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +182,12 @@ class Hold(Protocol):
         """
         ...
 
-    def inspect(self, staged: Staged, signed: Signed, depth: Depth = Depth.LISTED) -> Findings:
-        """Compare the staged tree with the snapshot; empty findings are verified."""
+    def inspect(self, staged: Staged, signed: Signed, read_back: int = READ_BACK) -> Inspected:
+        """Compare the staged tree with the snapshot; where nothing is wrong it is verified.
+
+        Of what was sent, so many bytes are read back, and hashed by the server where it can. What is found wrong, the
+        next `stage` sends again.
+        """
         ...
 
     def serve(

@@ -49,6 +49,8 @@ _POLL = 5.0
 _RECORD = 512
 """Bytes of a lock file, always the same: a heartbeat is written over the last one."""
 _LONGEST = 4096
+TRIAL = b"try."
+"""How the names of the folders begin in which it is tried what the account can do."""
 _PREFIX = b"lock."
 _TEMPS = (b"current.", b"temp.")
 _TRIES = 3
@@ -71,6 +73,11 @@ def lock_number(name: bytes) -> int | None:
 def is_temp(name: bytes) -> bool:
     """Tell whether a name in `.mirrord/` is one that a publish makes for a moment."""
     return name.startswith(_TEMPS)
+
+
+def is_trial(name: bytes) -> bool:
+    """Tell whether a name in `.mirrord/` is a folder in which something was tried."""
+    return name.startswith(TRIAL)
 
 
 @dataclass(frozen=True, slots=True)
