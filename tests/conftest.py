@@ -25,7 +25,10 @@ from tests.lab.nameserver import NameServer
 from tests.lab.namespaces import Wire
 from tests.lab.nginx import Nginx
 from tests.lab.processes import Server
+from tests.lab.proftpd import ProFtpd
 from tests.lab.proxy import Proxy
+from tests.lab.pythonic import AsyncSsh, Paramiko
+from tests.lab.rclone import Rclone
 from tests.lab.reader import Reader
 from tests.lab.sshd import Sshd
 from tests.lab.unbound import Unbound
@@ -50,6 +53,22 @@ class Lab:
     def sshd(self, *, start: bool = True, **how: Any) -> Sshd:
         """Return an SFTP host."""
         return self._keep(Sshd(self.folder("sshd"), **how), start=start)
+
+    def proftpd(self, *, start: bool = True, **how: Any) -> ProFtpd:
+        """Return an SFTP host as many shared hosters run it."""
+        return self._keep(ProFtpd(self.folder("proftpd"), **how), start=start)
+
+    def rclone(self, *, start: bool = True, **how: Any) -> Rclone:
+        """Return an SFTP host written in Go."""
+        return self._keep(Rclone(self.folder("rclone"), **how), start=start)
+
+    def asyncssh(self, *, start: bool = True, **how: Any) -> AsyncSsh:
+        """Return an SFTP host that runs on asyncssh."""
+        return self._keep(AsyncSsh(self.folder("asyncssh"), **how), start=start)
+
+    def paramiko(self, *, start: bool = True, **how: Any) -> Paramiko:
+        """Return an SFTP host that runs on paramiko."""
+        return self._keep(Paramiko(self.folder("paramiko"), **how), start=start)
 
     def nginx(self, document_root: Path, *, start: bool = True, **how: Any) -> Nginx:
         """Return a web server; by HTTPS if given `certificate=lab.ca.issue(...)`."""

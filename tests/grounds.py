@@ -1,12 +1,19 @@
-"""The grounds that releases stand on, each fresh for a test: memory, a folder of this machine, OpenSSH accounts."""
+"""The grounds that releases stand on, each fresh for a test: memory, a folder, accounts on SFTP servers.
+
+What each kind of ground lacks is written down in `LACKS`. A test says what it `needs`, and is asked of the grounds
+that have it; so is a layout.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
+
+import pytest
 
 from mirrord.hosts.account import Account
 from mirrord.hosts.directory import DirectoryFiles
@@ -14,10 +21,55 @@ from mirrord.hosts.files import Files, Kind, Walk
 from mirrord.hosts.memory import Disk, MemoryFiles
 from mirrord.hosts.sftp.session import SftpFiles
 from tests.conftest import Lab
-from tests.lab.sshd import Sshd
+from tests.lab.sftp import SftpServer
+from tests.lab.sshd import EXTENSIONS
 from tests.publishing import served
 
 _numbers = count(1)
+_Test = TypeVar("_Test", bound=Callable[..., object])
+
+SERVERS: Mapping[str, Callable[[Lab], SftpServer]] = {
+    "sshd": lambda lab: lab.sshd(umask="077"),
+    "sshd chrooted": lambda lab: lab.sshd(chroot=True, umask="077"),
+    "sshd plain": lambda lab: lab.sshd(umask="077", denied=EXTENSIONS),
+    "proftpd": lambda lab: lab.proftpd(),
+    "rclone": lambda lab: lab.rclone(),
+    "asyncssh": lambda lab: lab.asyncssh(),
+    "asyncssh chrooted": lambda lab: lab.asyncssh(chroot=True),
+    "paramiko": lambda lab: lab.paramiko(),
+}
+"""Accounts on real servers; umask 077 but for rclone, as the meanest hosters set it."""
+
+KINDS = ("memory", "directory", *SERVERS)
+
+LACKS: Mapping[str, frozenset[str]] = {
+    "sshd plain": frozenset({"hard_link", "replace", "replace_link", "space", "copy_data"}),
+    # Renaming a link renames what it leads to, and renaming onto a link replaces what that leads to.
+    "proftpd": frozenset({"rename_link", "replace_link", "copy_data"}),
+    # It says OK to a hard link, an exclusive OPEN, a MKDIR of what stands and a mode, and does nothing of it. Only the
+    # rename of a folder fails where something stands.
+    "rclone": frozenset(
+        {"symlink", "rename_link", "replace_link", "hard_link", "exclusive", "modes", "rewrite", "space", "copy_data"}
+        | {"refuse_files", "remove_kinds"}
+    ),
+    # It makes links and follows them, and cannot say where they lead.
+    "asyncssh chrooted": frozenset({"symlink", "replace_link"}),
+    # Paths that are no UTF-8 fail; it would do posix-rename, but does not say so.
+    "paramiko": frozenset({"hard_link", "replace", "replace_link", "any_name", "space", "copy_data"}),
+}
+"""What an account on a kind of ground cannot do: names of `Traits`, and some that no layout asks for:
+
+    rename_link    a plain rename of a link moves the link
+    modes          modes that are set are kept
+    rewrite        a file that is opened for writing keeps what is not written over, and must exist
+    refuse_files   a plain rename of a file fails where a file stands
+    remove_kinds   REMOVE takes no folder, RMDIR no file
+"""
+
+LAYOUTS: Mapping[str, frozenset[str]] = {
+    "releases": frozenset({"symlink", "replace_link", "rename_folder", "exclusive", "mtime", "modes", "any_name"}),
+}
+"""What each layout asks of an account, for the whole of its contract."""
 
 
 @dataclass
@@ -28,6 +80,7 @@ class Ground:
     connect: Callable[[], Files]
     root: Path | None
     disk: Disk | None = None
+    layout: str = "releases"
 
     def served(self, serve: str = "current") -> dict[bytes, bytes]:
         """What a reader gets who resolves `serve` once: path -> bytes."""
@@ -62,7 +115,40 @@ class Ground:
         )
 
 
-def account_on(sshd: Sshd, root: str = "", *, port: int | None = None) -> Account:
+def needs(*abilities: str) -> Callable[[_Test], _Test]:
+    """Mark a test that is asked only of grounds with all of these abilities (see `LACKS`)."""
+
+    def mark(test: _Test) -> _Test:
+        vars(test)["needs"] = frozenset(abilities)
+        return test
+
+    return mark
+
+
+def kinds(needed: frozenset[str] = frozenset()) -> list[str]:
+    """Return the kinds of ground that have all of these abilities."""
+    return [kind for kind in KINDS if not LACKS.get(kind, frozenset()) & needed]
+
+
+def ask_able_grounds(metafunc: pytest.Metafunc) -> None:
+    """Parametrize `here` with the grounds that a test may be asked of."""
+    if "here" in metafunc.fixturenames:
+        metafunc.parametrize("here", kinds(getattr(metafunc.function, "needs", frozenset())), indirect=True)
+
+
+def ask_able_layouts(metafunc: pytest.Metafunc) -> None:
+    """Parametrize `here` with pairs of a ground and a layout that works there."""
+    if "here" in metafunc.fixturenames:
+        needed: frozenset[str] = getattr(metafunc.function, "needs", frozenset())
+        pairs = [
+            pytest.param((kind, layout), id=f"{kind}-{layout}")
+            for layout, asks in LAYOUTS.items()
+            for kind in kinds(asks | needed)
+        ]
+        metafunc.parametrize("here", pairs, indirect=True)
+
+
+def account_on(sshd: SftpServer, root: str = "", *, port: int | None = None) -> Account:
     """Describe an account, with a folder of its own in it."""
     return Account(
         mirror="lyon",
@@ -75,28 +161,28 @@ def account_on(sshd: Sshd, root: str = "", *, port: int | None = None) -> Accoun
     )
 
 
-def ground(kind: str, lab: Lab, servers: dict[str, Sshd], tmp_path: Path) -> Iterator[Ground]:
-    """Make a ground of a kind in `KINDS`; `servers` keeps the sshd that one module's tests share."""
+def ground(
+    kind: str, lab: Lab, servers: dict[str, SftpServer], tmp_path: Path, layout: str = "releases"
+) -> Iterator[Ground]:
+    """Make a ground of a kind in `KINDS`; `servers` keeps those that one module's tests share."""
     if kind == "memory":
         disk = Disk()
-        yield Ground(kind, lambda: MemoryFiles(disk, umask=0o077), None, disk)
+        yield Ground(kind, lambda: MemoryFiles(disk, umask=0o077), None, disk, layout)
         return
     if kind == "directory":
-        yield Ground(kind, lambda: DirectoryFiles(tmp_path / "not" / "yet"), tmp_path / "not" / "yet")
+        folder = tmp_path / "not" / "yet"
+        yield Ground(kind, lambda: DirectoryFiles(folder), folder, layout=layout)
         return
     if kind not in servers:
-        servers[kind] = lab.sshd(chroot="chrooted" in kind, umask="077")
-    sshd = servers[kind]
+        servers[kind] = SERVERS[kind](lab)
+    server = servers[kind]
     name = f"site-{next(_numbers)}/www"
     opened: list[SftpFiles] = []
 
     def connect() -> Files:
-        opened.append(SftpFiles.open(account_on(sshd, name)))
+        opened.append(SftpFiles.open(account_on(server, name)))
         return opened[-1]
 
-    yield Ground(kind, connect, sshd.root / name)
+    yield Ground(kind, connect, server.root / name, layout=layout)
     for files in opened:
         files.close()
-
-
-KINDS = ["memory", "directory", "sshd", "sshd chrooted"]

@@ -1,4 +1,4 @@
-"""What every host of the layout `releases` promises: on memory, on a folder, on OpenSSH, chrooted and not.
+"""What every host promises: on memory, on a folder, and on every SFTP server that can do what the layout asks for.
 
 The accounts have umask 077, as the meanest hosters set it.
 """
@@ -18,8 +18,8 @@ from mirrord.hosts.host import FilesHost
 from mirrord.manifest import Signed, SnapshotId
 from mirrord.plan import Plan, make_plan
 from tests.conftest import Lab
-from tests.grounds import KINDS, Ground, ground
-from tests.lab.sshd import Sshd
+from tests.grounds import Ground, ask_able_layouts, ground, needs
+from tests.lab.sftp import SftpServer
 from tests.publishing import OWN, Publisher, host_on, release_of
 
 SITE = {
@@ -32,16 +32,24 @@ SITE = {
 NEXT = {**SITE, b"index.html": b"<h1>two</h1>", b"new/page": b"new"}
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Ask each ground and layout that can be asked."""
+    ask_able_layouts(metafunc)
+
+
 @pytest.fixture(scope="module")
-def servers() -> dict[str, Sshd]:
+def servers() -> dict[str, SftpServer]:
     """Keep the servers that the tests share."""
     return {}
 
 
-@pytest.fixture(params=KINDS)
-def here(request: pytest.FixtureRequest, module_lab: Lab, servers: dict[str, Sshd], tmp_path: Path) -> Iterator[Ground]:
+@pytest.fixture
+def here(
+    request: pytest.FixtureRequest, module_lab: Lab, servers: dict[str, SftpServer], tmp_path: Path
+) -> Iterator[Ground]:
     """Return an account without anything in it."""
-    yield from ground(request.param, module_lab, servers, tmp_path)
+    kind, layout = request.param
+    yield from ground(kind, module_lab, servers, tmp_path, layout)
 
 
 @pytest.fixture
@@ -130,6 +138,7 @@ def test_readers_may_read_everything_and_only_we_what_is_ours(here: Ground, publ
         assert here.root.stat().st_mode & 0o777 == 0o755
 
 
+@needs("hard_link")
 def test_unchanged_files_share_their_inode_and_keep_their_mtime(here: Ground, publisher: Publisher) -> None:
     """A release costs what changed, and an ETag changes only with the bytes."""
     first, second = publisher.take(SITE), publisher.take(NEXT)
@@ -302,6 +311,7 @@ def test_the_served_name_may_lie_deeper_in_the_account(here: Ground, publisher: 
         assert (here.root / "web/example/htdocs").readlink() == Path("../../releases") / second.snapshot.id
 
 
+@needs("hard_link")
 def test_a_served_release_is_mended_with_new_files_and_nothing_else_is_touched(
     here: Ground, publisher: Publisher
 ) -> None:

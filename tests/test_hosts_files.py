@@ -1,4 +1,4 @@
-"""What every `Files` promises, asked of memory, of a folder, and of OpenSSH with a mean umask."""
+"""What every `Files` promises, asked of memory, of a folder, and of every SFTP server that can do it."""
 
 from __future__ import annotations
 
@@ -39,20 +39,27 @@ from mirrord.hosts.files import (
     Walk,
 )
 from tests.conftest import Lab
-from tests.grounds import KINDS, Ground, ground
-from tests.lab.sshd import Sshd
+from tests.grounds import Ground, ask_able_grounds, ground, needs
+from tests.lab.sftp import SftpServer
 
 STANDS = (Trouble.EXISTS, Trouble.FAILED)  # SFTP version 3 does not tell them apart
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Ask each ground that can be asked."""
+    ask_able_grounds(metafunc)
+
+
 @pytest.fixture(scope="module")
-def servers() -> dict[str, Sshd]:
+def servers() -> dict[str, SftpServer]:
     """Keep the servers that the tests share."""
     return {}
 
 
-@pytest.fixture(params=KINDS)
-def here(request: pytest.FixtureRequest, module_lab: Lab, servers: dict[str, Sshd], tmp_path: Path) -> Iterator[Ground]:
+@pytest.fixture
+def here(
+    request: pytest.FixtureRequest, module_lab: Lab, servers: dict[str, SftpServer], tmp_path: Path
+) -> Iterator[Ground]:
     """Return an account whose root does not exist yet, but for memory."""
     yield from ground(request.param, module_lab, servers, tmp_path)
 
@@ -95,15 +102,26 @@ def test_a_put_file_has_its_bytes_mode_and_mtime_whatever_the_umask(files: Files
     """What a web server reads and how a later publish recognises a finished file."""
     big = bytes(range(256)) * 3000
 
-    all_good(files, [put(b"big", big), put(b"empty", b""), put(b"odd \xff\n\\ name", b"x")])
+    all_good(files, [put(b"big", big), put(b"empty", b""), put("odd \\ näme".encode(), b"x")])
     assert one(files, Read(b"big", len(big))).value == big
     assert one(files, List(b"")).value == {
         b"big": Attributes(Kind.FILE, len(big), 1_600_000_000, 0o644),
         b"empty": Attributes(Kind.FILE, 0, 1_600_000_000, 0o644),
-        b"odd \xff\n\\ name": Attributes(Kind.FILE, 1, 1_600_000_000, 0o644),
+        "odd \\ näme".encode(): Attributes(Kind.FILE, 1, 1_600_000_000, 0o644),
     }
 
 
+@needs("any_name")
+def test_names_are_bytes_and_nothing_is_done_to_them(files: Files) -> None:
+    """A site's links are to the name as it was written; two that only look alike are two."""
+    names = [b"odd \xff\n\\ name", "é".encode(), "e\u0301".encode(), b"\x01\x7f*?", b" a", b"a ", b"~", b"n" * 255]
+    all_good(files, [put(name, name) for name in names])
+
+    assert sorted(one(files, List(b"")).value) == sorted(names)
+    assert [one(files, Read(name, 300)).value for name in names] == names
+
+
+@needs("exclusive")
 def test_a_put_never_writes_over_what_stands_there(files: Files) -> None:
     """A late request of a connection that was given up must not truncate what its successor wrote."""
     all_good(files, [put(b"file", b"first")])
@@ -201,6 +219,7 @@ def test_many_patches_and_puts_at_once_all_arrive(files: Files) -> None:
     assert all(outcome.good or not files.traits.copy_data for outcome in outcomes)
 
 
+@needs("exclusive")
 def test_creating_is_exclusive(files: Files) -> None:
     """Of two who want the same lock one gets it."""
     assert one(files, Create(b"lock", b"mine", 0o600)).good
@@ -210,6 +229,7 @@ def test_creating_is_exclusive(files: Files) -> None:
     assert one(files, Stat(b"lock")).value.mode == 0o600
 
 
+@needs("rewrite")
 def test_rewriting_changes_the_start_of_a_file_and_makes_none(files: Files) -> None:
     """A heartbeat must not bring a lock back that another one removed."""
     all_good(files, [Create(b"lock", b"one one"), Rewrite(b"lock", b"two")])
@@ -227,6 +247,7 @@ def test_a_new_file_without_an_mtime_has_the_servers_own(files: Files) -> None:
     assert lock.mtime > 1_600_000_001
 
 
+@needs("modes")
 def test_folders_have_exactly_their_mode_and_may_be_made_again(files: Files) -> None:
     """Under umask 077 readers would be locked out; a resumed publish makes all its folders again."""
     all_good(files, [MakeFolder(b"a", 0o700), MakeFolder(b"a/b"), MakeFolder(b"a", 0o755), put(b"a/b/file", b"x")])
@@ -237,6 +258,7 @@ def test_folders_have_exactly_their_mode_and_may_be_made_again(files: Files) -> 
     assert one(files, MakeFolder(b"none/c")).trouble is Trouble.MISSING
 
 
+@needs("hard_link")
 def test_a_hard_link_shares_bytes_and_outlives_the_first_name(files: Files) -> None:
     """Releases share what did not change; dropping the old one takes nothing from the new."""
     all_good(files, [put(b"first", b"bytes"), Link(b"first", b"second"), Remove(b"first")])
@@ -246,6 +268,7 @@ def test_a_hard_link_shares_bytes_and_outlives_the_first_name(files: Files) -> N
     assert one(files, Link(b"second", b"second")).trouble in STANDS
 
 
+@needs("symlink", "replace_link", "rename_link")
 def test_a_link_is_replaced_in_one_step_and_its_text_is_kept(files: Files) -> None:
     """This is how readers are led from one release to the next."""
     all_good(files, [Symlink(b"releases/one", b"current"), Symlink(b"../releases/two", b"next")])
@@ -256,6 +279,7 @@ def test_a_link_is_replaced_in_one_step_and_its_text_is_kept(files: Files) -> No
     assert one(files, Stat(b"next")).trouble is Trouble.MISSING
 
 
+@needs("refuse_files")
 def test_a_plain_rename_moves_trees_and_never_onto_something(files: Files) -> None:
     """A release enters releases/ by a rename, and must not swallow one that stands there."""
     all_good(files, [MakeFolder(b"a"), put(b"a/file", b"x"), MakeFolder(b"b"), put(b"c", b"c"), put(b"d", b"d")])
@@ -267,6 +291,7 @@ def test_a_plain_rename_moves_trees_and_never_onto_something(files: Files) -> No
     assert one(files, Rename(b"gone", b"f")).trouble is Trouble.MISSING
 
 
+@needs("symlink")
 def test_a_rename_over_a_folder_is_refused(files: Files) -> None:
     """A real folder where the link should be is somebody's site: it is never replaced."""
     all_good(files, [MakeFolder(b"current"), Symlink(b"releases/one", b"next")])
@@ -275,6 +300,7 @@ def test_a_rename_over_a_folder_is_refused(files: Files) -> None:
     assert one(files, Stat(b"current")).value.kind is Kind.FOLDER
 
 
+@needs("symlink", "remove_kinds")
 def test_removing_tells_files_links_and_folders_apart(files: Files) -> None:
     """A folder goes only when it is empty, and a link goes without what it points to."""
     all_good(files, [MakeFolder(b"a"), put(b"a/file", b"x"), Symlink(b"a", b"link")])
@@ -287,6 +313,7 @@ def test_removing_tells_files_links_and_folders_apart(files: Files) -> None:
     assert one(files, RemoveFolder(b"a")).trouble is Trouble.MISSING
 
 
+@needs("symlink")
 def test_walking_shows_every_depth_and_follows_no_link(files: Files) -> None:
     """What lies behind a link that somebody put there is not ours to list or to delete."""
     all_good(files, [MakeFolder(b"a"), MakeFolder(b"a/b"), put(b"a/b/file", b"x"), MakeFolder(b"other")])
@@ -301,6 +328,7 @@ def test_walking_shows_every_depth_and_follows_no_link(files: Files) -> None:
     assert one(files, Walk(b"gone")).trouble is Trouble.MISSING
 
 
+@needs("symlink")
 def test_reading_follows_the_served_link_and_stops_at_its_limit(files: Files) -> None:
     """The served card is read in the same flight as the link; a giant is no reason to run out of memory."""
     all_good(files, [MakeFolder(b"releases"), MakeFolder(b"releases/one"), put(b"releases/one/card", b"12345")])
@@ -312,6 +340,7 @@ def test_reading_follows_the_served_link_and_stops_at_its_limit(files: Files) ->
     assert not one(files, Read(b"releases", 4)).good
 
 
+@needs("symlink")
 def test_a_file_is_hashed_where_it_lies_or_the_server_says_that_it_cannot(files: Files) -> None:
     """What was sent can be proved without reading it back, on the servers that hash."""
     all_good(files, [put(b"file", b"bytes"), Symlink(b"file", b"link")])
@@ -320,10 +349,11 @@ def test_a_file_is_hashed_where_it_lies_or_the_server_says_that_it_cannot(files:
     if "sha256" in files.traits.hashes:
         assert told.value == one(files, Hash(b"link")).value == hashlib.sha256(b"bytes").digest()
         assert one(files, Hash(b"gone")).trouble is Trouble.MISSING
-    else:
-        assert told.trouble is Trouble.UNSUPPORTED
+    else:  # nobody asked yet whether it can
+        assert told.trouble is Trouble.UNSUPPORTED or told.value == hashlib.sha256(b"bytes").digest()
 
 
+@needs("modes")
 def test_setting_a_mode_touches_nothing_else(files: Files) -> None:
     """A finished tree is opened to readers just before it gets its name."""
     all_good(files, [MakeFolder(b"a", 0o700), put(b"a/file", b"x"), SetMode(b"a", 0o755)])

@@ -22,9 +22,17 @@ class _Script(FolderServer):
 
 
 class AsyncSsh(_Script):
-    """`asyncssh.SFTPServer`."""
+    """`asyncssh.SFTPServer`; with its own `chroot` it reads no link that is relative."""
 
     script = "serve_asyncssh.py"
+
+    def __init__(self, folder: Path, *, chroot: bool = False, **how: str) -> None:
+        super().__init__(folder, **how)
+        self.chroot = chroot
+
+    def serve(self) -> Sequence[str]:
+        """Say whether the account is locked in."""
+        return [*super().serve(), *(["chroot"] if self.chroot else [])]
 
 
 class Paramiko(_Script):

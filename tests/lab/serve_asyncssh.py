@@ -1,6 +1,7 @@
-"""Run asyncssh's SFTP server on one folder until we are ended: `serve_asyncssh.py ADDRESS PORT FOLDER ACCOUNT USER`.
+"""Run asyncssh's SFTP server until we are ended: `serve_asyncssh.py ADDRESS PORT FOLDER ACCOUNT USER [chroot]`.
 
-FOLDER holds `host_key` and `authorized_keys`, ACCOUNT is what the client sees as "/".
+FOLDER holds `host_key` and `authorized_keys`, ACCOUNT is where the client's relative paths begin; with the last word it
+is what the client sees as "/", too.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ class OneUser(asyncssh.SSHServer):
         return False
 
 
-async def main(address: str, port: int, folder: str, account: str, user: str) -> None:
+async def main(address: str, port: int, folder: str, user: str, chroot: bytes | None) -> None:
     """Serve for ever."""
 
-    def locked_in(channel: asyncssh.SSHServerChannel[bytes]) -> asyncssh.SFTPServer:
-        return asyncssh.SFTPServer(channel, chroot=os.fsencode(account))
+    def sftp(channel: asyncssh.SSHServerChannel[bytes]) -> asyncssh.SFTPServer:
+        return asyncssh.SFTPServer(channel, chroot=chroot)
 
     OneUser.user = user
     server = await asyncssh.listen(
@@ -42,7 +43,7 @@ async def main(address: str, port: int, folder: str, account: str, user: str) ->
         server_factory=OneUser,
         server_host_keys=[f"{folder}/host_key"],
         authorized_client_keys=f"{folder}/authorized_keys",
-        sftp_factory=locked_in,
+        sftp_factory=sftp,
         sftp_version=3,
         allow_scp=False,
     )
@@ -51,5 +52,6 @@ async def main(address: str, port: int, folder: str, account: str, user: str) ->
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING)
-    where, number, files, root, login = sys.argv[1:]
-    asyncio.run(main(where, int(number), files, root, login))
+    where, number, files, root, login, *locked_in = sys.argv[1:]
+    os.chdir(root)
+    asyncio.run(main(where, int(number), files, login, os.fsencode(root) if locked_in else None))

@@ -12,6 +12,21 @@ from tests.lab.ports import free_port
 from tests.lab.processes import as_root, knock, program, root_prefix
 from tests.lab.sftp import ACCOUNT, SftpServer, account_user, give_to_account, make_key, public_line
 
+EXTENSIONS = (
+    "posix-rename",
+    "statvfs",
+    "fstatvfs",
+    "hardlink",
+    "fsync",
+    "lsetstat",
+    "limits",
+    "expand-path",
+    "copy-data",
+    "home-directory",
+    "users-groups-by-id",
+)
+"""What OpenSSH 9.2 can do beyond version 3, by the names that `sftp-server -P` takes; denied, it announces none."""
+
 
 class Sshd(SftpServer):
     """One `sshd` with one SFTP account.
