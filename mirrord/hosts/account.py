@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mirrord.hosts.bandwidth import UNLIMITED, Bandwidth
+from mirrord.hosts.remembered import Memory, Whose
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,5 +35,11 @@ class Account:
     """The name inside `root` that the web server serves."""
     bandwidth: Bandwidth = UNLIMITED
     """Bytes a second that we send at most, by the time of day."""
+    memory: Memory | None = field(default=None, repr=False, compare=False)
+    """Keeps what is known of the account; without it, what the server announces is believed."""
     directory: Path | None = None
     """A folder of this machine in place of a login; `root` lies in it."""
+
+    def whose(self, banner: str, extensions: tuple[str, ...]) -> Whose:
+        """Name the account together with the server that answered: what is known of it holds for these."""
+        return Whose(f"{self.user}@{self.host}:{self.port}/{self.root}", self.host_key, banner, extensions)

@@ -16,24 +16,28 @@ from dataclasses import replace
 from io import BytesIO
 from typing import TypeVar
 
-from mirrord.errors import Cancelled, Full, MirrordError, Unverified
+from mirrord.errors import Cancelled, Full, MirrordError, Unavailable, Unverified
 from mirrord.hosts import (
+    READ_BACK,
     Content,
-    Depth,
     Findings,
     Holder,
+    Inspected,
     Known,
     Mended,
     Progress,
     Pruned,
     Staged,
+    Step,
     Switched,
 )
 from mirrord.hosts.files import Files, Op, Outcome, Pulse, Put, Read, ReadLink, Remove, Rewrite, Trouble
 from mirrord.hosts.lock import BEAT, DOUBT, OWN, Liveness, Lock, is_alive
 from mirrord.hosts.releases import STAGING, Layout, compare, gather, list_tree, release_path, tree_of
+from mirrord.hosts.remembered import TRAITS
 from mirrord.hosts.staging import Mending, Source, Staging, list_base
 from mirrord.hosts.steps import Flight, Pause, Steps, need
+from mirrord.hosts.trying import Trial
 from mirrord.manifest import OWN_FOLDER, Signed, SnapshotId, show
 from mirrord.plan import Plan, Survey
 
@@ -61,12 +65,14 @@ class FilesHost:
         mirror: str,
         serve: str = "current",
         *,
+        trial: Trial | None = None,
         clock: Callable[[], float] = uptime,
         wait: Callable[[float], object] = time.sleep,
         alive: Liveness = is_alive,
     ) -> None:
-        """Nothing is asked yet."""
+        """Nothing is asked yet. Where there is a `trial`, what the account can do is found out by the first hold."""
         self._files = files
+        self._trial = trial
         self._layout = Layout(mirror, serve.encode())
         self._clock = clock
         self._wait = wait
@@ -91,9 +97,10 @@ class FilesHost:
         nonce = secrets.token_hex(6)
         lock = Lock(me, nonce, self._layout.mirror, self._clock, self._alive, patient=patient)
         crew = self._crew(lock, stop)
-        hold = FilesHold(self._layout, crew, lock, nonce, known, found, self._files.traits.hard_link)
+        hold = FilesHold(self._layout, crew, lock, nonce, known, found, self._files.traits, self._dice)
         try:
             hold.enter(ahead)
+            self._find_out(crew, nonce)
             yield hold
         except BaseException:
             with suppress(MirrordError):
@@ -103,6 +110,23 @@ class FilesHost:
             hold.leave()
         finally:
             lock.dropped()
+
+    def _find_out(self, crew: _Crew, nonce: str) -> None:
+        """Try what the account can do, once. Raises Unavailable where it is not what this host was opened for."""
+        trial, self._trial = self._trial, None
+        if trial is None:
+            return
+        try:
+            traits = crew.run(trial.run(nonce))
+        except Cancelled:
+            trial.broken_off()
+            raise
+        if traits != self._files.traits:
+            differs = [name for name in TRAITS if getattr(traits, name) != getattr(self._files.traits, name)]
+            raise Unavailable(
+                f"{self._layout.mirror}: finding out what the account can do: it is not what the server announces"
+                f" ({', '.join(differs)}); the next try goes by what was found"
+            )
 
     def read(self, release: SnapshotId, path: bytes, limit: int) -> Iterator[bytes]:
         """Read one file of a release."""
@@ -206,7 +230,15 @@ class FilesHold:
     """The lock on one mirror, and what this hold has seen and done so far; implements `Hold`."""
 
     def __init__(
-        self, layout: Layout, crew: _Crew, lock: Lock, nonce: str, known: Known, found: Survey, links: bool
+        self,
+        layout: Layout,
+        crew: _Crew,
+        lock: Lock,
+        nonce: str,
+        known: Known,
+        found: Survey,
+        traits: Traits,
+        dice: random.Random,
     ) -> None:
         self.found = found
         self._layout = layout
@@ -214,7 +246,9 @@ class FilesHold:
         self._lock = lock
         self._nonce = nonce
         self._known = known
-        self._links = links
+        self._links = traits.hard_link
+        self._hashes = traits.hashes
+        self._dice = dice
         self._base: tuple[SnapshotId | None, list[Outcome]] | None = None
         self._staging: Staging | None = None
         self._verified: SnapshotId | None = None
@@ -224,6 +258,8 @@ class FilesHold:
         self._served = found.current
         self._left: set[SnapshotId | None] = set()
         self._trashed: list[bytes] = []
+        self._unproven: set[bytes] = set()
+        self._altered: set[bytes] = set()
 
     def enter(self, ahead: Plan | None) -> None:
         """Take the lock; list what `ahead` links from meanwhile."""
@@ -260,6 +296,9 @@ class FilesHold:
 
     def stage(self, plan: Plan, signed: Signed, content: Content, seen: Callable[[Progress], None]) -> Staged:
         """Lay the snapshot out in staging/."""
+        again = self._staging is not None and self._staging.plan.target == plan.target
+        if not again:
+            self._unproven, self._altered = set(), set()
         self._staging = Staging(
             layout=self._layout,
             plan=plan,
@@ -269,7 +308,8 @@ class FilesHold:
             nonce=self._nonce,
             links=self._links,
             base=self._base[1] if self._base is not None and self._base[0] == plan.base else None,
-            again=self._staging is not None and self._staging.plan.target == plan.target,
+            again=again,
+            distrusted=frozenset(self._altered),
             sure=self._confirm,
             trashed=self._trashed,
         )
@@ -283,12 +323,23 @@ class FilesHold:
             self._armed = plan.target
         return staged
 
-    def inspect(self, staged: Staged, signed: Signed, depth: Depth = Depth.LISTED) -> Findings:
-        """List the staged tree, and read the lock again meanwhile."""
-        assert depth is Depth.LISTED
+    def inspect(self, staged: Staged, signed: Signed, read_back: int = READ_BACK) -> Inspected:
+        """List the staged tree and read back what was sent; read the lock again meanwhile."""
         assert staged.stood or self._staging is not None, "what is inspected was staged in this hold"
         top = self._staging.top if self._staging is not None else release_path(staged.release)
-        findings = self._crew.run(self._inspect(top, signed))
+        proving = None
+        if self._staging is not None:
+            self._unproven |= staged.unproven
+            proving = Proving.of(
+                self._staging.source,
+                top,
+                self._unproven,
+                read_back,
+                self._dice,
+                first=self._altered,
+                hashes="sha256" in self._hashes,
+            )
+        findings = self._crew.run(self._inspect(top, signed, proving))
         if staged.stood:
             changing = {OWN_FOLDER + b"/" + name for name in signed.changing_files()}
             findings = Findings(
@@ -296,8 +347,9 @@ class FilesHold:
                 findings.extra,
                 tuple(path for path in findings.different if path not in changing),
             )
+        self._altered |= set(findings.altered)
         self._verified = None if findings else staged.release
-        return findings
+        return inspected(findings, proving)
 
     def serve(
         self, release: SnapshotId, instead_of: SnapshotId | None, keep: frozenset[SnapshotId] | None = None
@@ -390,13 +442,23 @@ class FilesHold:
         self._lock.confirmed((yield Flight(self._lock.confirm_ops())))
         self._sure = True
 
-    def _inspect(self, top: bytes, signed: Signed) -> Steps[Findings]:
-        """List a tree and read the lock again, in one flight."""
+    def _inspect(self, top: bytes, signed: Signed, proving: Proving | None) -> Steps[Findings]:
+        """List a tree, read back what was sent and read the lock again, in one flight."""
         tree = tree_of(signed)
-        outcomes = yield Flight((*self._lock.confirm_ops(), *list_tree(top, tree.folders)))
+        outcomes: list[Outcome] = []
+
+        def take(outcome: Outcome) -> None:
+            if proving is None or not proving.take(outcome):
+                outcomes.append(outcome)
+
+        proofs = proving.ops() if proving is not None else ()
+        yield Flight(chain(self._lock.confirm_ops(), list_tree(top, tree.folders), proofs), each=take)
         self._lock.confirmed(outcomes)
         self._sure = True
-        return compare(tree, gather(top, outcomes))
+        wrong = compare(tree, gather(top, outcomes))
+        listed_wrong = {*wrong.missing, *wrong.different}
+        altered = proving.altered - listed_wrong if proving is not None else ()
+        return replace(wrong, altered=tuple(sorted(altered)))
 
 
 def _put(path: bytes, data: bytes, mtime: int) -> Put:

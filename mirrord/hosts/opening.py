@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 from mirrord.errors import BadConfig
 from mirrord.hosts import Host
 from mirrord.hosts.account import Account
 from mirrord.hosts.directory import DirectoryFiles
 from mirrord.hosts.files import Files
 from mirrord.hosts.host import FilesHost
+from mirrord.hosts.remembered import recall
+from mirrord.hosts.trying import Trial
 
 _LAYOUTS = ("auto", "releases")
 
@@ -15,16 +19,27 @@ _LAYOUTS = ("auto", "releases")
 def open_host(account: Account, *, timeout: float = 30.0) -> Host:
     """Log in (`timeout` in seconds for each step), or look into a folder of this machine.
 
-    Raises Unavailable, Refused, and BadConfig for a layout that this version does not have.
+    What the account's memory knows of what it can do is believed; where it knows nothing, the host's first hold finds
+    out, and has it remembered. Raises Unavailable, Refused, and BadConfig for a layout that this version does not have.
     """
     if account.layout not in _LAYOUTS:
         raise BadConfig([f'mirror "{account.mirror}": layout = "{account.layout}": this mirrord has {_LAYOUTS}'])
-    return FilesHost(_open_files(account, timeout), account.mirror, account.serve)
+    files, trial = _open_files(account, timeout)
+    return FilesHost(files, account.mirror, account.serve, trial=trial)
 
 
-def _open_files(account: Account, timeout: float) -> Files:
+def _open_files(account: Account, timeout: float) -> tuple[Files, Trial | None]:
+    """Return the account's files, and what is still to be found out of them."""
     if account.directory is not None:
-        return DirectoryFiles(account.directory / account.root)
+        return DirectoryFiles(account.directory / account.root), None
     from mirrord.hosts.sftp.session import SftpFiles  # paramiko, only for who logs in
 
-    return SftpFiles.open(account, timeout=timeout)
+    files = SftpFiles.open(account, timeout=timeout)
+    if account.memory is None:
+        return files, None
+    said = files.traits
+    known = recall(account.memory, account.whose(files.server.banner, files.server.extensions))
+    if known.tried_at:
+        files.traits = known.traits(said)
+        return files, None
+    return files, Trial(account.mirror, said, known, account.memory.remember, time.time)

@@ -39,6 +39,7 @@ from paramiko.pkey import UnknownKeyType
 from mirrord.errors import BadConfig, Cancelled, MirrordError, Refused, Unavailable
 from mirrord.hosts.account import Account
 from mirrord.hosts.files import Op, Outcome, Pulse, Traits
+from mirrord.hosts.remembered import Server
 from mirrord.hosts.sftp import wire
 from mirrord.hosts.sftp.dialogue import COPY_DATA, HARD_LINK, LIMITS, POSIX_RENAME, STATVFS, Terms
 from mirrord.hosts.sftp.flow import Flow
@@ -225,6 +226,8 @@ class SftpFiles:
     """An account's files over SFTP; `mirrord.hosts.files.Files` is the contract."""
 
     traits: Traits
+    """What the server announces, until somebody knows better."""
+    server: Server
 
     def __init__(self, account: Account, *, stall: float = STALL, local: Callable[[], datetime] = here_and_now) -> None:
         """Make what `open` fills; use `open`."""
@@ -395,6 +398,17 @@ class SftpFiles:
             capacity = wire.Capacity.decode(limits.data)
             block = max(block, min(capacity.read or block, capacity.write or block))
             handles = min(capacity.handles or handles, MOST_HANDLES)
+        assert self._transport is not None
+        self.server = Server(
+            banner=self._transport.remote_version,
+            extensions=tuple(sorted(name.decode("utf-8", "replace") for name in extensions)),
+            cipher=self._transport.local_cipher,
+            mac="" if "gcm" in self._transport.local_cipher else self._transport.local_mac or "",
+            channels=len(self._channels),
+            block=block,
+            handles=handles,
+            told=isinstance(limits, wire.ExtendedReply),
+        )
         self.traits = Traits(
             ordered=ordered,
             symlink=True,
