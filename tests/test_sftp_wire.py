@@ -86,6 +86,12 @@ def test_a_server_reads_what_a_client_wrote(number: int, request: Request) -> No
     assert wire.decode_request(cut(wire.encode(number, request))) == (number, request)
 
 
+@given(U32, REQUESTS)
+def test_a_packet_in_pieces_is_the_same_packet(number: int, request: Request) -> None:
+    """What is asked of every file is written out by hand, for speed: the tables say whether it is right."""
+    assert b"".join(wire.encode_in_pieces(number, request)) == wire.encode(number, request)
+
+
 @given(U32, REPLIES)
 def test_a_client_reads_what_a_server_wrote(number: int, reply: Reply) -> None:
     """The same the other way."""
