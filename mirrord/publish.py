@@ -1,9 +1,9 @@
 """How does a mirror come to serve a snapshot?
 
-Look, object, plan; then, under the mirror's lock: stage, inspect, switch, post, prune. Looking takes one flight, and
-where the mirror serves the snapshot already it is the whole work. Nothing is sent before every objection was heard:
-a served snapshot that is newer than ours, or too much that would vanish. How each step is done on a host is said
-in `mirrord.hosts`; when to publish, and what follows from a failure, is the controller's affair.
+Look, object, plan; then, under the mirror's lock: stage, inspect, meet the others, switch, post, prune. Looking takes
+one flight, and where the mirror serves the snapshot already it is the whole work. Nothing is sent before every
+objection was heard: a served snapshot that is newer than ours, or too much that would vanish. How each step is done on
+a host is said in `mirrord.hosts`; when to publish, with whom, and what follows from a failure, the controller decides.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
 
@@ -154,6 +155,31 @@ def object_to(mirror: str, outlook: Outlook, signed: Signed, guard: Guard, *, al
         raise Braked(f"{doing}: {why}; if that is meant, `mirrord sync --allow-deletions`", brake="deletions")
 
 
+class Meeting(Protocol):
+    """Where publishes to several mirrors meet before readers see anything of them."""
+
+    def ready(self, beat: Callable[[], None]) -> None:
+        """Return when readers may be led over: the tree is staged and verified. May be called again after a cut.
+
+        `beat` keeps the mirror's lock; it wants to be called every few seconds, and raises where the mirror is lost.
+        """
+        ...
+
+    def switched(self) -> None:
+        """Take note: readers of this mirror were led over just now."""
+        ...
+
+
+class AtOnce:
+    """Waits for nobody; a `Meeting`."""
+
+    def ready(self, beat: Callable[[], None]) -> None:
+        """Go on."""
+
+    def switched(self) -> None:
+        """Nobody asks."""
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One snapshot for one mirror, and on which terms."""
@@ -175,6 +201,7 @@ class Task:
     """Paths whose bytes they saw to be wrong, which no listing shows."""
     seen: Callable[[Progress], None] = lambda _: None
     stop: threading.Event | None = None
+    meeting: Meeting = field(default_factory=AtOnce)
 
     @property
     def target(self) -> SnapshotId:
@@ -250,9 +277,11 @@ def _lead_over(hold: Hold, task: Task, plan: Plan, trail: Trail) -> Published:
         files_removed=len(plan.removed),
         bytes_sent=staged.bytes_sent,
     )
+    task.meeting.ready(hold.beat)
     trail.switching = published
     hold.serve(task.target, plan.instead_of, None if staged.stood else _newest(hold, task))
     trail.switched = True
+    task.meeting.switched()
     if staged.stood:
         _post(hold, task)
     return _prune(hold, task, published)
@@ -341,6 +370,7 @@ def publish_with_retries(
     stop: threading.Event | None = None,
     attempts: int = ATTEMPTS,
     pause: Callable[[float], object] | None = None,
+    meeting: Meeting | None = None,
 ) -> Published:
     """Make a mirror serve a snapshot; however it ends, the result says so, and repeating continues.
 
@@ -348,7 +378,7 @@ def publish_with_retries(
     `hosts.opening.open_host` does. `pause` waits so many seconds between two tries. The rest is as in `Task`.
     """
     task = Task(me, mirror, signed, content, known, signers, identity, keep, guard, allow_deletions, mend,
-                frozenset(suspects), seen, stop)  # fmt: skip
+                frozenset(suspects), seen, stop, meeting or AtOnce())  # fmt: skip
     stopped = stop if stop is not None else threading.Event()
     started = time.monotonic()
     trail = Trail()
@@ -380,6 +410,7 @@ def publish_with_retries(
         return replace(trail.switching, seconds=seconds, warnings=(str(e),))
     if trail.switching is not None and published.result == "unchanged":
         published = replace(trail.switching, warnings=published.warnings)
+        task.meeting.switched()
     return replace(published, seconds=time.monotonic() - started)
 
 

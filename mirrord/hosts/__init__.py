@@ -200,6 +200,10 @@ class Hold(Protocol):
         """
         ...
 
+    def beat(self) -> None:
+        """Keep the lock alive where that is due; for who waits between two verbs."""
+        ...
+
     def mend(
         self, signed: Signed, content: Content, suspects: Collection[bytes], seen: Callable[[Progress], None]
     ) -> Mended:

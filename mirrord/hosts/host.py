@@ -205,15 +205,23 @@ class _Crew:
             self._go_on()
         return outcomes
 
-    def _keep_alive(self) -> None:
-        """Beat between short flights too; ask whether we still hold after a silence (this machine slept, say)."""
+    def keep_alive(self) -> bool:
+        """Beat between short flights too; ask whether we still hold after a silence (this machine slept, say).
+
+        Tells whether it was due. Raises Cancelled once it should stop.
+        """
+        self._go_on()
+        return self._keep_alive()
+
+    def _keep_alive(self) -> bool:
         lock = self._lock
         if lock is None or not lock.held or lock.silent_for < BEAT:
-            return
+            return False
         if lock.silent_for >= DOUBT:
             lock.confirmed(list(self._files.carry_out(lock.confirm_ops())))
         for outcome in self._files.in_order([lock.beat()]):
             lock.heard(outcome)
+        return True
 
     def _until_stopped(self, ops: Iterable[Op]) -> Iterator[Op]:
         for op in ops:
@@ -383,6 +391,11 @@ class FilesHold:
                 self._lock.held = False
         self._served = release
         return Switched(release, instead_of)
+
+    def beat(self) -> None:
+        """Rewrite the lock if its last sign of life is old; then it is read again before readers are led on."""
+        if self._crew.keep_alive():
+            self._sure = False
 
     def mend(
         self, signed: Signed, content: Content, suspects: Collection[bytes], seen: Callable[[Progress], None]
