@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from mirrord.siblings import base_of
+
 K = TypeVar("K")
 V = TypeVar("V")
-
-COMPRESSED = (b".gz", b".br", b".zst")
-"""Endings of the compressed siblings that web servers send in place of a file where a reader accepts them."""
 
 _PAGES = frozenset(
     {
@@ -40,16 +39,15 @@ _PAGES = frozenset(
 )
 
 
-def base_of(path: bytes) -> bytes:
-    """Return the file that a compressed sibling is of; the path itself where it is none."""
-    for ending in COMPRESSED:
-        if path.endswith(ending) and not path.endswith(b"/" + ending):
-            return path[: -len(ending)] or path
+def root_of(path: bytes) -> bytes:
+    """Return the file that a packed copy is of, by its name alone; the path itself where it is none."""
+    while (base := base_of(path)) is not None:
+        path = base
     return path
 
 
 def is_page(path: bytes) -> bool:
-    """Tell whether a path is a page, by its name: a compressed sibling is what its base is.
+    """Tell whether a path is a page, by its name: a packed copy is what its base is.
 
     Any ending counts, not only the last, since pages have versions (`index.html.de`). So do names without an ending
     (servers call many of them pages), and what a dot hides: `.htaccess` rules, and `.well-known/` is asked for.
@@ -57,10 +55,7 @@ def is_page(path: bytes) -> bool:
     names = path.lower().split(b"/")
     if any(name.startswith(b".") for name in names):
         return True
-    name = names[-1]
-    while (base := base_of(name)) != name:
-        name = base
-    endings = name.split(b".")[1:]
+    endings = root_of(names[-1]).split(b".")[1:]
     return not endings or endings[-1] == b"" or not _PAGES.isdisjoint(endings)
 
 
@@ -70,30 +65,25 @@ def lingering(
     """Return the assets of earlier releases that may stand beside the files `wanted`: path -> (release, its value).
 
     `earlier` are releases and their files, the newest first: where several have a path, the newest wins. A file and its
-    compressed siblings are one thing: they linger together, from one release, and not beside any of them in `wanted`,
-    for a web server would send the old bytes for the new file.
+    packed copies are one thing (`mirrord.siblings`): they linger together, from one release, and not beside any of them
+    in `wanted`, for a web server would send the old bytes for the new file.
     """
     gone = [(release, files, [p for p in files if p not in wanted and not is_page(p)]) for release, files in earlier]
     if not any(paths for _, _, paths in gone):
         return {}
-    folders = set(_above(wanted))
+    folders = _above(wanted)
     found: dict[bytes, tuple[K, V]] = {}
-    taken: set[bytes] = set()
+    taken = {root_of(path) for path in wanted}
     for release, files, paths in gone:
-        groups: set[bytes] = set()
+        roots: set[bytes] = set()
         for path in paths:
-            base = base_of(path)
-            if base in taken or _has_any(wanted, base) or path in folders or _stands_on_a_file(path, wanted, found):
-                continue
-            groups.add(base)
-            found[path] = release, files[path]
-            folders.update(_above((path,)))
-        taken |= groups
+            root = root_of(path)
+            if root not in taken and path not in folders and not _stands_on_a_file(path, wanted, found):
+                roots.add(root)
+                found[path] = release, files[path]
+                folders.update(_above((path,)))
+        taken |= roots
     return dict(sorted(found.items()))
-
-
-def _has_any(wanted: Container[bytes], base: bytes) -> bool:
-    return base in wanted or any(base + ending in wanted for ending in COMPRESSED)
 
 
 def _stands_on_a_file(path: bytes, *there: Container[bytes]) -> bool:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirrord.assets import base_of, is_page, lingering
+from mirrord.assets import is_page, lingering
 
 
 @pytest.mark.parametrize(
@@ -73,24 +73,6 @@ def test_what_pages_need_is_an_asset(path: bytes) -> None:
     assert not page
 
 
-@pytest.mark.parametrize(
-    ("path", "base"),
-    [
-        pytest.param(b"a.css.gz", b"a.css", id="gzip"),
-        pytest.param(b"a.css.br", b"a.css", id="brotli"),
-        pytest.param(b"a.css.zst", b"a.css", id="zstandard"),
-        pytest.param(b"a.css", b"a.css", id="no sibling"),
-        pytest.param(b"x/.gz", b"x/.gz", id="nothing before the ending"),
-        pytest.param(b".gz", b".gz", id="nothing at all before the ending"),
-    ],
-)
-def test_a_compressed_sibling_is_of_its_base(path: bytes, base: bytes) -> None:
-    """Web servers look for exactly these endings beside a file."""
-    found = base_of(path)
-
-    assert found == base
-
-
 def files(*paths: bytes) -> dict[bytes, bytes]:
     return dict.fromkeys(paths, b"")
 
@@ -119,6 +101,7 @@ def test_the_newest_of_several_releases_wins_a_path() -> None:
         pytest.param((b"a.css",), (b"a.css.gz",), (), id="an old sibling beside the new file"),
         pytest.param((b"a.css.gz",), (b"a.css", b"a.css.br"), (), id="an old file beside a new sibling"),
         pytest.param((b"b.css",), (b"a.css", b"a.css.gz"), (b"a.css", b"a.css.gz"), id="both gone"),
+        pytest.param((b"a.css",), (b"a.css.gz.br",), (), id="an old copy of a copy"),
         pytest.param((b"a.css/x.png",), (b"a.css",), (), id="a folder stands there now"),
         pytest.param((b"a",), (b"a/b.css",), (), id="a file stands where its folder was"),
     ],
@@ -150,7 +133,7 @@ def test_files_of_two_earlier_releases_do_not_stand_in_each_others_way() -> None
     assert {release for release, _ in found.values()} == {"B"}
 
 
-NAMES = st.sampled_from([b"a", b"b.css", b"b.css.gz", b"c.html", b"d.png"])
+NAMES = st.sampled_from([b"a", b"b.css", b"b.css.gz", b"b.css.gz.br", b"c.html", b"d.png"])
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map(b"/".join)
 
 
