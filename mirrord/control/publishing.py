@@ -160,7 +160,7 @@ class Publishing:
                 raise Cancelled(f"{mirror}: waiting for another publish: stopped")
 
     def _open(self, settings: Settings, mirror: str) -> Host:
-        host = open_host(settings.account(mirror))
+        host = open_host(self._works.accounts.account(settings, mirror))
         with self._lock:
             self._hosts[mirror] = host
         if self._works.stop.is_set():

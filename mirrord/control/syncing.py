@@ -206,7 +206,7 @@ def _rehearse(works: Works, mirror: str, signed: Signed, *, allow_deletions: boo
     began = time.monotonic()
     card = signed.snapshot
     try:
-        with contextlib.closing(open_host(settings.account(mirror))) as host:
+        with contextlib.closing(open_host(works.accounts.account(settings, mirror))) as host:
             outlook = look(
                 host,
                 signed.manifest,

@@ -19,6 +19,7 @@ from threading import Event as Flag
 from typing import TextIO
 
 from mirrord.config import Settings
+from mirrord.control.accounts import Accounts
 from mirrord.control.crew import make_crew
 from mirrord.errors import Locked, MirrordError, Refused
 from mirrord.hosts import Holder
@@ -49,6 +50,7 @@ class Works:
         _make(self.directory)
         _make(self.directory / LOCKS)
         self.journal = Journal(self.directory / JOURNAL)
+        self.accounts = Accounts(self.journal)
         self.store = Store(self.directory / STORE, settings.site.name)
         self.switches: dict[str, Switch] = {}
         self._hire()
