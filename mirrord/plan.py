@@ -8,11 +8,16 @@ sent. Nothing here talks to a host: `mirrord.hosts` surveys and stages, `mirrord
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
+from mirrord.delta import Delta
 from mirrord.manifest import Entry, Manifest, SnapshotId, difference
 
+Compare = Callable[[Entry, Entry], Delta | None]
+"""How the second file is made of the first; None where it is better sent whole."""
+LEAST_COPIED = 8 * 1024
+"""Bytes; where nothing can be linked, a file that is smaller is sent rather than copied on the mirror."""
 _NOTHING = hashlib.sha256(b"").digest()
 
 
@@ -42,6 +47,10 @@ class Survey:
     """When readers were last led away from a release: Unix seconds by the mirror's own clock."""
     folders: frozenset[bytes] = frozenset()
     """Those of the folders that we need outside of releases that stand; `b""` is the account's root."""
+    own: frozenset[bytes] = frozenset()
+    """Names in `.mirrord/`."""
+    half: str | None = None
+    """What a dead holder left in the middle, for people; whoever holds the lock next settles it first."""
 
     @property
     def whole(self) -> bool:
@@ -51,7 +60,18 @@ class Survey:
     @property
     def tidy(self) -> bool:
         """Tell whether nothing waits to be cleaned up; a lock may also belong to a publish that goes on just now."""
-        return not (self.staging or self.trash or self.temps or self.locks)
+        return not (self.staging or self.trash or self.temps or self.locks or self.half)
+
+
+@dataclass(frozen=True, slots=True)
+class Patching:
+    """How a file is made on the mirror of the one that stands at `base` in the plan's base, and of what is sent."""
+
+    base: bytes
+    size: int
+    mtime: int
+    """What the base must be listed with, as it was published."""
+    delta: Delta
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +87,13 @@ class Plan:
     link: Mapping[bytes, bytes]
     """Path -> path in the base that holds the same bytes with the same published mtime."""
     send: tuple[bytes, ...]
-    """Paths whose content travels."""
+    """Paths whose whole content travels."""
     removed: tuple[bytes, ...]
     """Paths of the base that the target does not have."""
     bytes_to_send: int
+    """Content of files that are sent, and what is sent of patched ones; without our own files."""
+    patch: Mapping[bytes, Patching] = field(default_factory=dict)
+    """Path -> how the mirror makes it of a file that it has, and of a part that travels."""
 
 
 def make_plan(
@@ -81,23 +104,32 @@ def make_plan(
     base: SnapshotId | None = None,
     held: Manifest | None = None,
     suspects: Collection[bytes] = (),
+    *,
+    links: bool = True,
+    compare: Compare | None = None,
 ) -> Plan:
     """Plan `wanted` on a mirror that holds the release `base` with the files `held` (None: nothing known).
 
     A file is linked where the base has the same digest, size and published mtime, at its own path or
     another (a rename or move inside the site costs no content). Nothing is linked from `suspects`: paths
-    of the base whose bytes somebody saw to be wrong.
+    of the base whose bytes somebody saw to be wrong. `links` is False where the mirror makes no hard links.
+    Where it copies between files, `compare` is given: a file that changed is patched if that spares enough, and
+    what cannot be linked is copied.
     """
     link: dict[bytes, bytes] = {}
+    patch: dict[bytes, Patching] = {}
     send: list[bytes] = []
     held_entries = held.entries if held is not None and base is not None else {}
     have = {path: entry for path, entry in held_entries.items() if path not in suspects}
     by_entry = {entry: path for path, entry in reversed(list(have.items()))}
     for path, entry in wanted.entries.items():
-        if have.get(path) == entry:
-            link[path] = path
-        elif entry in by_entry:
-            link[path] = by_entry[entry]
+        same = path if have.get(path) == entry else by_entry.get(entry)
+        if same is not None and links:
+            link[path] = same
+        elif same is not None and compare is not None and entry.size >= LEAST_COPIED:
+            patch[path] = Patching(same, entry.size, entry.mtime, Delta.of_same(entry.size))
+        elif compare is not None and path in have and (delta := compare(have[path], entry)) is not None:
+            patch[path] = Patching(path, have[path].size, have[path].mtime, delta)
         else:
             send.append(path)
     return Plan(
@@ -108,7 +140,9 @@ def make_plan(
         link=link,
         send=tuple(send),
         removed=tuple(path for path in held_entries if path not in wanted.entries),
-        bytes_to_send=sum(wanted.entries[path].size for path in send),
+        bytes_to_send=sum(wanted.entries[path].size for path in send)
+        + sum(patching.delta.sent for patching in patch.values()),
+        patch=patch,
     )
 
 

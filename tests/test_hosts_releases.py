@@ -24,7 +24,8 @@ from mirrord.hosts.files import (
     Traits,
 )
 from mirrord.hosts.memory import Cut, Disk, Killed, MemoryFiles, Node
-from mirrord.hosts.releases import SERVED_LATELY, Layout
+from mirrord.hosts.layout import SERVED_LATELY
+from mirrord.hosts.releases import Releases
 from mirrord.manifest import Entry, Manifest, Signed, SnapshotId
 from mirrord.plan import Survey
 from tests.publishing import OWN, Publisher, litter, releases, served, whole
@@ -698,7 +699,7 @@ def test_what_may_be_dropped(
     """Readers who load a page just before a switch load its pictures after it."""
     found = Survey(current, None, None, None, (A, B, C, D), (), (), None, left=left)
 
-    assert Layout("lyon", b"current").prunable(found, keep, NOW) == dropped
+    assert Releases("lyon", b"current", MemoryFiles(Disk()).traits).prunable(found, keep, NOW) == dropped
 
 
 def test_as_many_releases_as_configured_stay_once_the_hour_is_over(publisher: Publisher) -> None:

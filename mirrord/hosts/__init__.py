@@ -9,7 +9,9 @@ post, prune. How it packs ten thousand files into a few round trips is its own a
     sftp/         Files over SFTP v3: wire (codec), flow (pipelining), session (paramiko)
     steps.py      flights of operations, and the barriers between them
     lock.py       who may write on a mirror
-    releases.py   the layout `releases`: what stands where, what is wrong with a tree, how readers are led on
+    trees.py      what a whole release looks like in listings, and what is wrong with one
+    layout.py     what stands where in every account, and what each layout decides for itself
+    releases.py   the layout `releases`: readers follow a link from one whole tree to the next
     verifying.py  does what was sent stand on the mirror as it was sent?
     staging.py    how a whole tree comes to stand where no reader sees it, and how a broken one is mended
     host.py       Host and Hold on top of Files
@@ -147,7 +149,10 @@ class Switched:
     release: SnapshotId
     instead_of: SnapshotId | None
     mixture: float = 0.0
-    """Seconds in which readers could have seen a mixture; 0.0 where the switch is atomic."""
+    """Seconds in which readers could have seen files of two releases, as seen from here; 0.0 where the switch is
+    atomic."""
+    gap: float = 0.0
+    """Seconds for which they were given nothing, as seen from here; the longest for any one file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ order it is safe, is decided in `releases`, `staging` and `lock`; how it travels
 
 from __future__ import annotations
 
+import random
 import secrets
 import threading
 import time
@@ -14,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from io import BytesIO
+from itertools import chain
 from typing import TypeVar
 
 from mirrord.errors import Cancelled, Full, MirrordError, Unavailable, Unverified
@@ -28,16 +30,18 @@ from mirrord.hosts import (
     Progress,
     Pruned,
     Staged,
-    Step,
     Switched,
 )
-from mirrord.hosts.files import Files, Op, Outcome, Pulse, Put, Read, ReadLink, Remove, Rewrite, Trouble
+from mirrord.hosts.files import Files, Op, Outcome, Pulse, Put, Read, Remove, Rewrite, Traits, Trouble
+from mirrord.hosts.layout import STAGING, Layout, Turn
 from mirrord.hosts.lock import BEAT, DOUBT, OWN, Liveness, Lock, is_alive
-from mirrord.hosts.releases import STAGING, Layout, compare, gather, list_tree, release_path, tree_of
+from mirrord.hosts.releases import Releases
 from mirrord.hosts.remembered import TRAITS
 from mirrord.hosts.staging import Mending, Source, Staging, list_base
 from mirrord.hosts.steps import Flight, Pause, Steps, need
+from mirrord.hosts.trees import Tree, compare, gather, list_tree, tree_of
 from mirrord.hosts.trying import Trial
+from mirrord.hosts.verifying import Proving, inspected
 from mirrord.manifest import OWN_FOLDER, Signed, SnapshotId, show
 from mirrord.plan import Plan, Survey
 
@@ -53,7 +57,7 @@ def uptime() -> float:
 
 
 class FilesHost:
-    """A mirror of the layout `releases` on some `Files`; implements `Host`.
+    """A mirror on some `Files`; implements `Host`.
 
     `clock` counts seconds, `wait` lets some pass: both are arguments so that a minute's watch takes no minute in a
     test. `alive` tells whether the holder of a lock lives.
@@ -69,18 +73,26 @@ class FilesHost:
         clock: Callable[[], float] = uptime,
         wait: Callable[[float], object] = time.sleep,
         alive: Liveness = is_alive,
+        dice: random.Random | None = None,
     ) -> None:
-        """Nothing is asked yet. Where there is a `trial`, what the account can do is found out by the first hold."""
+        """Nothing is asked yet. Where there is a `trial`, what the account can do is found out by the first hold.
+
+        `dice` choose what is read back of much.
+        """
         self._files = files
         self._trial = trial
-        self._layout = Layout(mirror, serve.encode())
+        self._layout: Layout = Releases(mirror, serve.encode(), files.traits)
         self._clock = clock
         self._wait = wait
+        self._dice = dice or random.SystemRandom()  # no server should foresee it
         self._alive = alive
+        self._current: SnapshotId | None = None
 
     def survey(self) -> Survey:
         """Look, change nothing, need no lock."""
-        return self._crew(None, None).run(self._layout.survey())
+        found = self._crew(None, None).run(self._layout.survey())
+        self._current = found.current
+        return found
 
     @contextmanager
     def hold(
@@ -131,7 +143,7 @@ class FilesHost:
     def read(self, release: SnapshotId, path: bytes, limit: int) -> Iterator[bytes]:
         """Read one file of a release."""
         doing = f"{self._layout.mirror}: reading {show(path)} of {release}"
-        (outcome,) = self._files.carry_out([Read(release_path(release) + b"/" + path, limit)])
+        (outcome,) = self._files.carry_out([Read(self._layout.stands_at(release, self._current) + b"/" + path, limit)])
         if outcome.trouble in (Trouble.MISSING, Trouble.FAILED):
             raise Unverified(f"{doing}: there is no such file of at most {limit} bytes")
         yield need(outcome, doing).value
@@ -279,14 +291,23 @@ class FilesHold:
                 self.found.free,
             )
         listed: list[Outcome] = []
-        asked = list_base(ahead) if ahead is not None and self._links else []
+        asked = self._list_base(ahead) if ahead is not None and self._links else []
         missing = self._layout.missing_folders(self.found, OWN) if OWN not in self.found.folders else []
         self._crew.run(self._lock.take(self.found.locks, missing, asked, listed.append))
         if ahead is not None:
             self._base = (ahead.base, listed)
-        if self._lock.overtaken:
+        if self._lock.overtaken or self.found.half is not None:
             self.found = self._crew.run(self._layout.survey())
+            if self.found.half is not None:
+                self._crew.run(self._layout.settle(self.found, self._nonce), stoppable=False)
+                self.found = self._crew.run(self._layout.survey())
             self._served = self.found.current
+            self._base = None
+
+    def _list_base(self, plan: Plan) -> list[Op]:
+        if plan.base is None:
+            return []
+        return [*list_base(plan, self._layout.stands_at(plan.base, self.found.current))]
 
     def leave(self) -> None:
         """Drop the lock, and what was made only for a moment."""
@@ -297,8 +318,8 @@ class FilesHold:
             yield from self._confirm()
         if not self._lock.held:
             return
-        temp = [Remove(self._layout.switch_link(self._nonce))] if self._temp else []
-        outcomes = yield Flight([*temp, Remove(self._lock.path)], ordered=True)
+        armed = self._layout.disarm(self._nonce) if self._temp else []
+        outcomes = yield Flight([*armed, Remove(self._lock.path)], ordered=True)
         if outcomes[-1].trouble is not Trouble.MISSING:
             need(outcomes[-1], f"{self._layout.mirror}: dropping the lock")
 
@@ -307,10 +328,11 @@ class FilesHold:
         again = self._staging is not None and self._staging.plan.target == plan.target
         if not again:
             self._unproven, self._altered = set(), set()
+        beside = self._crew.run(self._layout.beside(plan, signed))
         self._staging = Staging(
             layout=self._layout,
             plan=plan,
-            source=Source.of(signed, content),
+            source=Source.of(signed, content, beside),
             found=self.found,
             known=self._known,
             nonce=self._nonce,
@@ -329,14 +351,15 @@ class FilesHold:
             self._staging = None
         else:
             self._armed = plan.target
-        return staged
+        return replace(staged, files_linked=staged.files_linked + len(beside))
 
     def inspect(self, staged: Staged, signed: Signed, read_back: int = READ_BACK) -> Inspected:
         """List the staged tree and read back what was sent; read the lock again meanwhile."""
         assert staged.stood or self._staging is not None, "what is inspected was staged in this hold"
-        top = self._staging.top if self._staging is not None else release_path(staged.release)
+        top, tree = self._layout.stands_at(staged.release, self._served), tree_of(signed)
         proving = None
         if self._staging is not None:
+            top, tree = self._staging.top, self._staging.source.tree()
             self._unproven |= staged.unproven
             proving = Proving.of(
                 self._staging.source,
@@ -347,7 +370,7 @@ class FilesHold:
                 first=self._altered,
                 hashes="sha256" in self._hashes,
             )
-        findings = self._crew.run(self._inspect(top, signed, proving))
+        findings = self._crew.run(self._inspect(top, tree, proving))
         if staged.stood:
             changing = {OWN_FOLDER + b"/" + name for name in signed.changing_files()}
             findings = Findings(
@@ -359,10 +382,15 @@ class FilesHold:
         self._verified = None if findings else staged.release
         return inspected(findings, proving)
 
+    def beat(self) -> None:
+        """Rewrite the lock if its last sign of life is old; then it is read again before readers are led on."""
+        if self._crew.keep_alive():
+            self._sure = False
+
     def serve(
         self, release: SnapshotId, instead_of: SnapshotId | None, keep: frozenset[SnapshotId] | None = None
     ) -> Switched:
-        """Bring the staged tree in, then replace the link that readers follow."""
+        """Lead readers to the staged tree, or to a release that stands, as the layout does it."""
         assert release in (self._verified, *self.found.releases), "what is served was inspected"
         return self._crew.run(self._serve(release, instead_of, keep), stoppable=False)
 
@@ -372,30 +400,24 @@ class FilesHold:
         if self._armed != release:
             self._sure = False
             self._temp = True
-            for outcome in (yield Flight(self._layout.arm(release, self._nonce), ordered=True))[1:]:
-                need(outcome, f"{self._layout.mirror}: switching to {release}")
+            for outcome in (yield Flight(self._layout.arm(release, self._nonce), ordered=True)):
+                if not isinstance(outcome.op, Remove):
+                    need(outcome, f"{self._layout.mirror}: switching to {release}")
             self._armed = release
         if not self._sure:
             yield from self._confirm()
         staged = self._staging.top if self._staging is not None and self._verified == release else None
-        current = yield from self._layout.bring_in(release, staged, instead_of, self._nonce)
+        self._left.update({instead_of} - {None, release})
+        last = [Remove(self._lock.path)] if keep is not None and not self._work_left(keep, release) else []
+        turned = yield from self._layout.turn(Turn(release, staged, instead_of, self._nonce, last))
         self._staging = None
-        if self._layout.served_by(current) != release:
-            self._layout.check_current(current, instead_of)
-            self._left.update({instead_of} - {None, release})
-            last = [Remove(self._lock.path)] if keep is not None and not self._work_left(keep, release) else []
-            dropped = yield from self._layout.fire(release, self._nonce, last)
+        if not turned.already:
             self._armed = None
             self._temp = False
-            if dropped and dropped[0].good:
+            if turned.last and turned.last[0].good:
                 self._lock.held = False
         self._served = release
-        return Switched(release, instead_of)
-
-    def beat(self) -> None:
-        """Rewrite the lock if its last sign of life is old; then it is read again before readers are led on."""
-        if self._crew.keep_alive():
-            self._sure = False
+        return Switched(release, instead_of, turned.mixture, turned.gap)
 
     def mend(
         self, signed: Signed, content: Content, suspects: Collection[bytes], seen: Callable[[Progress], None]
@@ -419,10 +441,10 @@ class FilesHold:
                 need(outcome, doing)
         for outcome in (yield Flight(puts)):
             need(outcome, doing)
-        outcomes = yield Flight((*self._lock.confirm_ops(), ReadLink(self._layout.serve)))
+        outcomes = yield Flight(dict.fromkeys((*self._lock.confirm_ops(), *self._layout.look())))
         self._lock.confirmed(outcomes)
         # A card in the release of another snapshot would make it forged.
-        current = self._layout.check_current(next(o for o in outcomes if isinstance(o.op, ReadLink)), self._served)
+        current = self._layout.check_current(outcomes, self._served)
         if current is not None:
             yield from self._layout.post(current, temps)
 
@@ -437,13 +459,14 @@ class FilesHold:
             yield from self._confirm()
         unfinished = [self._staging.top.removeprefix(STAGING + b"/")] if self._staging is not None else []
         drop = self._prunable(keep, self._served)
-        found = replace(self.found, trash=(*self.found.trash, *self._trashed))
+        found = replace(self.found, current=self._served, trash=(*self.found.trash, *self._trashed))
         return (yield from self._layout.clean(found, drop, unfinished, self._nonce, self._known))
 
     def _work_left(self, keep: frozenset[SnapshotId], served: SnapshotId | None) -> bool:
         """Tell whether pruning has anything to do, as far as we know without asking."""
         found = self.found
         litter = bool(found.staging or found.trash or found.temps or self._trashed)
+        litter = litter or bool(self._layout.litter(replace(found, current=served)))
         beyond = [release for release in found.releases if release not in keep and release != served]
         return litter or bool(self._prunable(keep, served) if self._sure else beyond)
 
@@ -455,9 +478,8 @@ class FilesHold:
         self._lock.confirmed((yield Flight(self._lock.confirm_ops())))
         self._sure = True
 
-    def _inspect(self, top: bytes, signed: Signed, proving: Proving | None) -> Steps[Findings]:
+    def _inspect(self, top: bytes, tree: Tree, proving: Proving | None) -> Steps[Findings]:
         """List a tree, read back what was sent and read the lock again, in one flight."""
-        tree = tree_of(signed)
         outcomes: list[Outcome] = []
 
         def take(outcome: Outcome) -> None:

@@ -9,7 +9,7 @@ another name elsewhere is ever written to: what is wrong is removed, or replaced
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import BinaryIO
@@ -26,33 +26,17 @@ from mirrord.hosts.files import (
     Outcome,
     Put,
     Read,
-    ReadLink,
     Remove,
     Rename,
     Space,
     Trouble,
     Walk,
 )
+from mirrord.hosts.layout import RELEASES, STAGING, TRASH, Layout, staged_id, staging_path
 from mirrord.hosts.lock import OWN
-from mirrord.hosts.releases import (
-    RELEASES,
-    STAGING,
-    TRASH,
-    Layout,
-    Tree,
-    agrees,
-    compare,
-    folders_of,
-    gather,
-    list_tree,
-    own_files,
-    release_path,
-    staged_id,
-    staging_path,
-    tree_of,
-)
 from mirrord.hosts.steps import Flight, Steps, give_up, need
-from mirrord.manifest import OWN_FOLDER, Entry, Manifest, Signed, show
+from mirrord.hosts.trees import Tree, agrees, compare, folders_of, gather, list_tree, own_files, tree_of
+from mirrord.manifest import OWN_FOLDER, Entry, Manifest, Signed, SnapshotId, show
 from mirrord.plan import Plan, Survey
 
 _BLOCK = 4096
@@ -106,11 +90,20 @@ class Source:
     signed: Signed
     content: Content
     own: Mapping[bytes, tuple[bytes, int]]
+    manifest: Manifest
+    """The site's files that have to be laid out: all, or those that do not stand where they are served."""
 
     @classmethod
-    def of(cls, signed: Signed, content: Content) -> Source:
-        """Take the site's files from `content` and our own from the signatures."""
-        return cls(signed, content, own_files(signed))
+    def of(cls, signed: Signed, content: Content, beside: Collection[bytes] = ()) -> Source:
+        """Take the site's files from `content`, but for those `beside`, and our own from the signatures."""
+        lacking = {path: entry for path, entry in signed.manifest.entries.items() if path not in beside}
+        return cls(signed, content, own_files(signed), Manifest(lacking) if beside else signed.manifest)
+
+    def tree(self) -> Tree:
+        """Return what is laid out, as listings show it."""
+        files = {path: (entry.size, entry.mtime) for path, entry in self.manifest.entries.items()}
+        files |= {path: (len(data), mtime) for path, (data, mtime) in self.own.items()}
+        return Tree(files, tuple(folders_of(self.manifest)))
 
     def put(self, path: bytes, at: bytes) -> Put:
         """Send the file `path` of the release to `at` in the account."""
@@ -120,11 +113,27 @@ class Source:
         entry = self.signed.manifest.entries[path]
         return Put(at, entry.size, entry.mtime, 0o644, self._opener(entry), entry.digest)
 
+    def size(self, path: bytes) -> int:
+        """Return how many bytes a file of the release has."""
+        return len(self.own[path][0]) if path in self.own else self.signed.manifest.entries[path].size
+
+    def digest(self, path: bytes) -> bytes:
+        """Return the raw SHA-256 of a file of the release."""
+        if path in self.own:
+            return hashlib.sha256(self.own[path][0]).digest()
+        return self.signed.manifest.entries[path].digest
+
+    def part(self, path: bytes, offset: int, size: int) -> bytes:
+        """Return some of a file's bytes, as we have them; raises Damaged where they are missing."""
+        if path in self.own:
+            return self.own[path][0][offset : offset + size]
+        with self.content.open(self.signed.manifest.entries[path].digest) as file:
+            file.seek(offset)
+            return file.read(size)
+
     def is_right(self, path: bytes, data: bytes) -> bool:
         """Tell whether these are the bytes of the file `path` of the release."""
-        if path in self.own:
-            return self.own[path][0] == data
-        return self.signed.manifest.entries[path].digest == hashlib.sha256(data).digest()
+        return self.digest(path) == hashlib.sha256(data).digest()
 
     def _opener(self, entry: Entry) -> Callable[[], BinaryIO]:
         return lambda: self.content.open(entry.digest)
@@ -135,7 +144,7 @@ class Staging:
     """One hold's work on one release that is to come.
 
     `base` are answers to a listing of the plan's base, asked while the lock was taken; None: not asked yet. `again`
-    is set when this hold staged the release before and found it wrong. `sure` asks whether the lock is still ours.
+    is set when this hold staged the release before and found it wrong, the bytes of `distrusted` too. `sure` asks whether the lock is still ours.
     `trashed` collects names in the trash that are to be deleted in the end.
     """
 
@@ -148,6 +157,7 @@ class Staging:
     links: bool
     base: Sequence[Outcome] | None
     again: bool
+    distrusted: frozenset[bytes]
     sure: Callable[[], Steps[None]]
     trashed: list[bytes]
 
@@ -163,7 +173,7 @@ class Staging:
                 return Staged(self.plan.target, 0, 0, 0, 0, stood=True)
             yield from self._discard_release()
         kept = yield from self._make_room_to_work()
-        entries = self.source.signed.manifest.entries
+        entries = self.source.manifest.entries
         links = (yield from self._links(kept)) if self.links else {}
         lacking = [path for path in entries if path not in kept and path not in links]
         send, twins = once_each(lacking, entries, kept) if self.links else (lacking, {})
@@ -181,13 +191,16 @@ class Staging:
         if tally.failed:
             yield from self._try_once_more(tally)
         tally.tell()
-        return Staged(self.plan.target, tally.sent - len(own), tally.linked, tally.kept, tally.bytes_sent)
+        start = len(self.top) + 1
+        unproven = frozenset(path[start:] for path in tally.stand).difference(kept if self.again else ())
+        sent = tally.sent - len(own)
+        return Staged(self.plan.target, sent, tally.linked, tally.kept, tally.bytes_sent, unproven=unproven)
 
     # A release that stands already.
 
     def _stands(self) -> Steps[bool]:
         """Tell whether the release is there and whole; its changing files may be of another day."""
-        top, tree = release_path(self.plan.target), tree_of(self.source.signed)
+        top, tree = self._place(self.plan.target), tree_of(self.source.signed)
         wrong = compare(tree, gather(top, (yield Flight(list_tree(top, tree.folders)))))
         changing = {OWN_FOLDER + b"/" + name for name in self.source.signed.changing_files()}
         return not wrong.extra and changing.issuperset((*wrong.missing, *wrong.different))
@@ -195,9 +208,9 @@ class Staging:
     def _discard_release(self) -> Steps[None]:
         """Take a release that the host altered, and nobody reads, out of the way."""
         yield from self.sure()
-        self._check((yield Flight((ReadLink(self.layout.serve),))))
+        self.layout.check_current((yield Flight(self.layout.look())), self.plan.instead_of)
         folders = self.layout.missing_folders(self.found, OWN, TRASH)
-        away = Rename(release_path(self.plan.target), self._trash(self.plan.target.encode()))
+        away = Rename(self._place(self.plan.target), self._trash(self.plan.target.encode()))
         outcomes = yield Flight([*folders, away], ordered=True)
         need(outcomes[-1], self._doing)
 
@@ -205,36 +218,66 @@ class Staging:
 
     def _make_room_to_work(self) -> Steps[frozenset[bytes]]:
         """Make all folders and arm the switch; return the files that are finished already."""
-        look: list[Op] = [ReadLink(self.layout.serve)]
         leftover = self._leftover()
         if leftover is None:
-            folders = self.layout.missing_folders(self.found, OWN, STAGING, RELEASES)
-            outcomes = yield Flight([*look, *folders, *self._skeleton()], ordered=True)
-            self._check(outcomes)
+            yield from self._checked(RELEASES, then=self._skeleton())
             return frozenset()
-        name, manifest = leftover
         yield from self.sure()
+        if not self.layout.traits.rename_folder:
+            return (yield from self._salvage(*leftover))
+        name, manifest = leftover
         # Renamed first: what its maker's lost connection may still have on its way does not find it any more.
         mine = staging_path(staged_id(name) or self.plan.target, self.nonce)
         rename = [Rename(STAGING + b"/" + name, mine)] if STAGING + b"/" + name != mine else []
-        folders = self.layout.missing_folders(self.found, OWN, STAGING, RELEASES, TRASH)
-        outcomes = yield Flight([*look, *folders, *rename], ordered=True)
+        outcomes = yield from self._checked(RELEASES, TRASH, then=rename)
         if rename and not outcomes[-1].good:
             mine = self.top
-        self._check(outcomes[:-1] if rename else outcomes)
         kept = yield from self._sift(mine, manifest)
         # It gets its new name only now that nothing else is in it: broken off before, it is known for what it is.
         move = [Rename(mine, self.top)] if mine != self.top else []
         outcomes = yield Flight([*move, *self._skeleton()], ordered=True)
         if move and not outcomes[0].good:
             kept = frozenset()
-        self._check(outcomes[1:] if move else outcomes)
+        self._need(outcomes[len(move) :])
         return kept
+
+    def _salvage(self, name: bytes, manifest: Manifest) -> Steps[frozenset[bytes]]:
+        """Take what is finished out of another try's tree, file by file: folders cannot be renamed here."""
+        old = STAGING + b"/" + name
+        yield from self._checked(RELEASES, TRASH, then=self._skeleton())
+        kept = yield from self._sift(old, manifest)
+        if old == self.top:
+            return kept
+        moved = yield Flight([Rename(old + b"/" + path, self.top + b"/" + path) for path in sorted(kept)])
+        start = len(old) + 1
+        return frozenset(outcome.op.old[start:] for outcome in moved if outcome.good and isinstance(outcome.op, Rename))
+
+    def _checked(self, *folders: bytes, then: Sequence[Op]) -> Steps[list[Outcome]]:
+        """See that the mirror serves what the plan says, make our folders, and do what comes `then`, in one flight.
+
+        A single rename there may fail: its outcome is the caller's affair, and the last.
+        """
+        look = self.layout.look()
+        make = self.layout.missing_folders(self.found, OWN, STAGING, *folders)
+        outcomes = yield Flight([*look, *make, *then], ordered=True)
+        self.layout.check_current(outcomes[: len(look)], self.plan.instead_of)
+        done = outcomes[len(look) :]
+        self._need(outcome for outcome in done if not isinstance(outcome.op, Rename))
+        return outcomes
+
+    def _need(self, outcomes: Iterable[Outcome]) -> None:
+        for outcome in outcomes:
+            if not isinstance(outcome.op, Remove):
+                need(outcome, self._doing)
+
+    def _place(self, release: SnapshotId) -> bytes:
+        """Name the folder where a whole release stands."""
+        return self.layout.stands_at(release, self.found.current)
 
     def _leftover(self) -> tuple[bytes, Manifest] | None:
         """Choose what to resume: our own snapshot's tree if there is one, else the latest whose files we know."""
         if self.again:
-            return self.top.removeprefix(STAGING + b"/"), self.source.signed.manifest
+            return self.top.removeprefix(STAGING + b"/"), self.source.manifest
         names = sorted(self.found.staging, key=lambda name: (staged_id(name) == self.plan.target, name), reverse=True)
         for name in names:
             release = staged_id(name)
@@ -245,26 +288,20 @@ class Staging:
         return None
 
     def _skeleton(self) -> list[Op]:
-        folders = [MakeFolder(self.top + b"/" + path, 0o755) for path in folders_of(self.source.signed.manifest)]
+        folders = [MakeFolder(self.top + b"/" + path, 0o755) for path in folders_of(self.source.manifest)]
         arm = self.layout.arm(self.plan.target, self.nonce)
         return [*arm, MakeFolder(self.top, 0o700), *folders]
 
-    def _check(self, outcomes: Sequence[Outcome]) -> None:
-        for outcome in outcomes:
-            if isinstance(outcome.op, ReadLink):
-                self.layout.check_current(outcome, self.plan.instead_of)
-            elif not isinstance(outcome.op, Remove):
-                need(outcome, self._doing)
-
     def _sift(self, top: bytes, manifest: Manifest) -> Steps[frozenset[bytes]]:
         """Leave in a tree only what the release wants, finished; return its files."""
-        wanted = self.source.signed.manifest
+        wanted = self.source.manifest
         folders = frozenset(folders_of(wanted))
         outcomes = yield Flight(list_tree(top, sorted(folders.union(folders_of(manifest)))))
         listed = gather(top, outcomes)
         kept: set[bytes] = set()
         drop: list[Op] = []
         gone: set[bytes] = set()
+        doubted = {self.source.digest(path) for path in self.distrusted}
         for path, attributes in sorted(listed.items()):
             if path.rpartition(b"/")[0] in gone:
                 gone.add(path)
@@ -275,7 +312,13 @@ class Staging:
                 if path not in folders:
                     gone.add(path)
                     drop.append(Rename(top + b"/" + path, self._trash(b"sifted.%d" % len(drop))))
-            elif entry and had and had.digest == entry.digest and agrees(attributes, (entry.size, entry.mtime)):
+            elif (
+                entry
+                and had
+                and had.digest == entry.digest
+                and entry.digest not in doubted  # a file with the same content may be another name of it
+                and agrees(attributes, (entry.size, entry.mtime))
+            ):
                 kept.add(path)
             else:
                 drop.append(Remove(top + b"/" + path))
@@ -296,16 +339,18 @@ class Staging:
         base = self.plan.base
         if base is None or not self.plan.link:
             return {}
-        top = release_path(base)
+        top = self._place(base)
         answers = self.base
         if answers is None:
-            answers = yield Flight(list_base(self.plan))
+            answers = yield Flight(list_base(self.plan, top))
         listed = gather(top, answers)
-        entries = self.source.signed.manifest.entries
+        entries = self.source.manifest.entries
         return {
             path: top + b"/" + old
             for path, old in self.plan.link.items()
-            if path not in kept and agrees(listed.get(old), (entries[path].size, entries[path].mtime))
+            if path in entries
+            and path not in kept
+            and agrees(listed.get(old), (entries[path].size, entries[path].mtime))
         }
 
     def _ops(
@@ -322,11 +367,9 @@ class Staging:
                 yield Link(first, path)
 
     def _ask_for_room(self, send: Sequence[bytes]) -> None:
-        entries = self.source.signed.manifest.entries
+        entries = self.source.manifest.entries
         sizes = [entries[path].size for path in send] + [len(data) for data, _ in self.source.own.values()]
-        needed = sum(-(-size // _BLOCK) * _BLOCK for size in sizes) + _BLOCK * len(
-            folders_of(self.source.signed.manifest)
-        )
+        needed = sum(-(-size // _BLOCK) * _BLOCK for size in sizes) + _BLOCK * len(folders_of(self.source.manifest))
         if self.found.free is not None and needed > self.found.free:
             raise self._full(needed, self.found.free)
 
@@ -399,12 +442,12 @@ def once_each(
     return sorted((path for path in lacking if path not in twins), key=lambda path: path not in awaited), twins
 
 
-def list_base(plan: Plan) -> list[List]:
-    """Ask for the folders of a plan's base from which something is to be linked."""
+def list_base(plan: Plan, top: bytes) -> list[List]:
+    """Ask for the folders of a plan's base, which stands at `top`, from which something is to be linked."""
     if plan.base is None or not plan.link:
         return []
     above = Manifest(dict.fromkeys(plan.link.values(), Entry(b"", 0, 0))).folders()
-    return list_tree(release_path(plan.base), above)
+    return list_tree(top, above)
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,7 +463,8 @@ class Mending:
 
     def run(self, suspects: Collection[bytes], seen: Callable[[Progress], None]) -> Steps[Mended]:
         """Replace what is wrong file by file, each by a rename; drop what is extra."""
-        top = release_path(self.source.signed.snapshot.id)
+        release = self.source.signed.snapshot.id
+        top = self.layout.stands_at(release, release)
         tree = tree_of(self.source.signed)
         (walked,) = yield Flight((Walk(top),))
         listed: Mapping[bytes, Attributes] = need(walked, self._doing).value
@@ -440,8 +484,7 @@ class Mending:
         yield from self.sure()
         for outcome in (yield Flight(self._clear(top, tree, wrong, listed), ordered=True)):
             need(outcome, self._doing)
-        for outcome in (yield Flight([Rename(temp, top + b"/" + path, over=True) for temp, path in temps.items()])):
-            need(outcome, self._doing)
+        yield from self.layout.put_over({temp: top + b"/" + path for temp, path in temps.items()}, self._doing)
         return Mended(wrong, tally.sent, tally.bytes_sent)
 
     def _wrong(self, tree: Tree, listed: Mapping[bytes, Attributes], suspects: Collection[bytes]) -> Findings:
