@@ -17,7 +17,7 @@ from typing import Protocol
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
 
 from mirrord.errors import Braked, Conflict, Full, Locked, MirrordError, PutOff, Refused, Unavailable, Unverified
-from mirrord.hosts import Content, Findings, Hold, Holder, Host, Known, Progress
+from mirrord.hosts import READ_BACK, Content, Findings, Hold, Holder, Host, Known, Progress
 from mirrord.manifest import (
     LONGEST_PATH,
     MANIFEST_NAME,
@@ -60,6 +60,13 @@ class Published:
     halts: bool = False
     """Publishing by itself must stop until a person has looked: the mirror serves what our state does not know."""
     warnings: tuple[str, ...] = ()
+    verified: str | None = None
+    """The step of verification that was reached (`mirrord.hosts.Step`); None where nothing was published."""
+    files_hashed: int = 0
+    """Files of what was sent whose hashes the server told, rightly."""
+    files_read_back: int = 0
+    """Files of what was sent of which something was read back before the switch, and was right."""
+    bytes_read_back: int = 0
 
     @classmethod
     def failure(cls, mirror: str, signed: Signed, error: MirrordError, seconds: float) -> Published:
@@ -155,6 +162,16 @@ def object_to(mirror: str, outlook: Outlook, signed: Signed, guard: Guard, *, al
         raise Braked(f"{doing}: {why}; if that is meant, `mirrord sync --allow-deletions`", brake="deletions")
 
 
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Who waits for whom before readers are led over."""
+
+    needed: int | None = 0
+    """Mirrors that must stand ready; 0: nobody waits, None: all of them."""
+    wait: float = 600.0
+    """Seconds for which the first that stands ready waits at most."""
+
+
 class Meeting(Protocol):
     """Where publishes to several mirrors meet before readers see anything of them."""
 
@@ -202,6 +219,8 @@ class Task:
     seen: Callable[[Progress], None] = lambda _: None
     stop: threading.Event | None = None
     meeting: Meeting = field(default_factory=AtOnce)
+    read_back: int = READ_BACK
+    """Bytes of what was sent that are read back."""
 
     @property
     def target(self) -> SnapshotId:
@@ -264,18 +283,28 @@ def _serves(survey: Survey, task: Task) -> bool:
 
 def _lead_over(hold: Hold, task: Task, plan: Plan, trail: Trail) -> Published:
     staged = hold.stage(plan, task.signed, task.content, task.seen)
-    if hold.inspect(staged, task.signed):
+    inspected = hold.inspect(staged, task.signed, task.read_back)
+    if inspected.wrong:
         again = hold.stage(plan, task.signed, task.content, task.seen)
         staged = replace(again, files_sent=staged.files_sent + again.files_sent,
                          bytes_sent=staged.bytes_sent + again.bytes_sent)  # fmt: skip
-        if findings := hold.inspect(staged, task.signed):
-            raise Refused(f"{task.doing}: {_name_wrong(findings)}; somebody or something there alters files, look")
+        inspected = hold.inspect(staged, task.signed, task.read_back)
+        if inspected.wrong:
+            raise Refused(
+                f"{task.doing}: {_name_wrong(inspected.wrong)}, and so they are after they were sent again; somebody or"
+                " something there alters files, or its server says that it has what it lost: look there; readers were"
+                " left where they were"
+            )
     published = replace(
         task.ended("published"),
         files_sent=staged.files_sent,
         files_linked=staged.files_linked,
         files_removed=len(plan.removed),
         bytes_sent=staged.bytes_sent,
+        verified=inspected.reached.value,
+        files_hashed=inspected.files_hashed,
+        files_read_back=inspected.files_read_back,
+        bytes_read_back=inspected.bytes_read_back,
     )
     task.meeting.ready(hold.beat)
     trail.switching = published
@@ -345,7 +374,12 @@ def _prune(hold: Hold, task: Task, published: Published) -> Published:
 
 
 def _name_wrong(findings: Findings) -> str:
-    named = [("missing", findings.missing), ("not as sent", findings.different), ("not ours", findings.extra)]
+    named = [
+        ("missing", findings.missing),
+        ("not as sent, by the listing", findings.different),
+        ("not as sent, though the listing says so", findings.altered),
+        ("not ours", findings.extra),
+    ]
     return "after staging, " + ", ".join(
         f"{len(paths)} paths are {how} ({show(paths[0])!r} first)" for how, paths in named if paths
     )
@@ -368,6 +402,7 @@ def publish_with_retries(
     suspects: Collection[bytes] = (),
     seen: Callable[[Progress], None] = lambda _: None,
     stop: threading.Event | None = None,
+    read_back: int = READ_BACK,
     attempts: int = ATTEMPTS,
     pause: Callable[[float], object] | None = None,
     meeting: Meeting | None = None,
@@ -378,7 +413,7 @@ def publish_with_retries(
     `hosts.opening.open_host` does. `pause` waits so many seconds between two tries. The rest is as in `Task`.
     """
     task = Task(me, mirror, signed, content, known, signers, identity, keep, guard, allow_deletions, mend,
-                frozenset(suspects), seen, stop, meeting or AtOnce())  # fmt: skip
+                frozenset(suspects), seen, stop, meeting or AtOnce(), read_back)  # fmt: skip
     stopped = stop if stop is not None else threading.Event()
     started = time.monotonic()
     trail = Trail()

@@ -36,6 +36,7 @@ from mirrord.hosts.files import (
     Put,
     Read,
     ReadLink,
+    ReadPart,
     Remove,
     RemoveFolder,
     Rename,
@@ -367,6 +368,14 @@ class DirectoryFiles:
         self._read_so_far += op.limit + 1 - left
         return b"".join(parts)
 
+    def _read_part(self, op: ReadPart) -> bytes:
+        with self._file(op.path) as found:
+            data = b""
+            while len(data) < op.size and (more := os.pread(found, op.size - len(data), op.offset + len(data))):
+                data += more
+        self._read_so_far += len(data)
+        return data
+
     def _space(self, op: Space) -> int:
         with self._folder(op.path) as handle:
             room = os.fstatvfs(handle)
@@ -389,6 +398,7 @@ class DirectoryFiles:
         List: _list,
         Walk: _walk,
         Read: _read,
+        ReadPart: _read_part,
         Hash: _hash,
         Space: _space,
     }

@@ -201,6 +201,15 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadPart:
+    """Value: so many bytes of a file from `offset` on, fewer where it ends before. Links are followed as by `Read`."""
+
+    path: bytes
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Hash:
     """Value: the raw SHA-256 of a whole file, as the other side itself reads it: its content does not travel.
 
@@ -219,7 +228,7 @@ class Space:
 
 Op = (
     Put | Patch | Create | Rewrite | MakeFolder | SetMode | Link | Symlink | Rename | Remove | RemoveFolder
-    | ReadLink | Stat | List | Walk | Read | Hash | Space
+    | ReadLink | Stat | List | Walk | Read | ReadPart | Hash | Space
 )  # fmt: skip
 
 

@@ -35,6 +35,7 @@ from mirrord.hosts.files import (
     Put,
     Read,
     ReadLink,
+    ReadPart,
     Remove,
     RemoveFolder,
     Rename,
@@ -538,6 +539,16 @@ class MemoryFiles:
         self._moved[1] += len(node.data)
         return bytes(node.data)
 
+    def _read_part(self, op: ReadPart) -> _Request:
+        yield
+        node = self._disk.locate(op.path, follow=True)
+        yield
+        if node.kind is not Kind.FILE:
+            raise _No(Trouble.FAILED, "Failure")
+        data = bytes(node.data[op.offset : op.offset + op.size])
+        self._moved[1] += len(data)
+        return data
+
     def _hash(self, op: Hash) -> _Request:
         yield
         if "sha256" not in self.traits.hashes:
@@ -571,12 +582,13 @@ class MemoryFiles:
         List: _list,
         Walk: _walk,
         Read: _read,
+        ReadPart: _read_part,
         Hash: _hash,
         Space: _space,
     }
 
 
-_DEPTHS: dict[type, int] = {Put: 3, Patch: 3, Create: 2, Rewrite: 2, List: 2, Walk: 4, Read: 2}
+_DEPTHS: dict[type, int] = {Put: 3, Patch: 3, Create: 2, Rewrite: 2, List: 2, Walk: 4, Read: 2, ReadPart: 2}
 
 
 def _depth(op: Op) -> int:

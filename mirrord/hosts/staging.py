@@ -144,8 +144,8 @@ class Staging:
     """One hold's work on one release that is to come.
 
     `base` are answers to a listing of the plan's base, asked while the lock was taken; None: not asked yet. `again`
-    is set when this hold staged the release before and found it wrong, the bytes of `distrusted` too. `sure` asks whether the lock is still ours.
-    `trashed` collects names in the trash that are to be deleted in the end.
+    is set when this hold staged the release before and found it wrong; the bytes of `distrusted` were so, whatever is
+    listed. `sure` asks whether the lock is still ours. `trashed` collects names in the trash that are to be deleted in the end.
     """
 
     layout: Layout

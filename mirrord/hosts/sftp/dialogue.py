@@ -19,6 +19,7 @@ mark by which a later try knows a whole file. What was only read is closed by a 
 from __future__ import annotations
 
 import hashlib
+import posixpath
 import stat
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -128,6 +129,8 @@ def talk(op: Op, terms: Terms) -> Talk:
             return listing(op, path, terms)
         case files.Read():
             return _read(op, terms)
+        case files.ReadPart():
+            return _read_part(op, terms)
         case files.Hash():
             return _hash(op, terms)
         case files.Space():
@@ -142,9 +145,9 @@ def _put(op: files.Put, terms: Terms) -> Talk:
     (reply,) = yield (wire.Open(terms.at(op.path), int(_NEW_FILE), Attrs(mode=op.mode)),)
     if not isinstance(reply, wire.Handle):
         return failed(op, reply)
-    handle = reply.handle
+    handle, block = reply.handle, min(terms.block, LARGEST_BLOCK)
     try:
-        problem = yield from _send(op, handle, min(terms.block, LARGEST_BLOCK))
+        problem = yield from _send(op, handle, block) if op.size > block else _send_at_once(op, handle)
     except (Damaged, OSError) as e:
         yield wire.Close(handle)
         return Outcome(op, trouble=Trouble.DAMAGED, text=str(e))
@@ -154,6 +157,23 @@ def _put(op: files.Put, terms: Terms) -> Talk:
     times = None if op.mtime is None else (op.mtime, op.mtime)
     commit = wire.FSetStat(handle, Attrs(mode=op.mode, times=times))
     return _all_good(op, (yield Last((commit, wire.Close(handle)))))
+
+
+def _send_at_once(op: files.Put, handle: bytes) -> Generator[tuple[Request, ...] | int, list[Reply], Sequence[Reply]]:
+    """Send a content of one block, once it is known to be right; return the bad reply. Raises Damaged, OSError."""
+    yield op.size + wire.WRITE_OVERHEAD
+    with op.open() as content:
+        data = content.read(op.size + 1)
+        while len(data) < op.size and (more := content.read(op.size + 1 - len(data))):
+            data += more
+    if len(data) != op.size:
+        raise Damaged(f"our copy has {'more than ' if len(data) > op.size else ''}{len(data)} of {op.size} bytes")
+    if op.digest is not None and hashlib.sha256(data).digest() != op.digest:
+        raise Damaged("our copy's bytes are not those that were recorded")
+    if not data:
+        return ()
+    replies = yield (wire.Write(handle, 0, data),)
+    return () if _is_good(replies[0]) else replies
 
 
 def _send(op: files.Put, handle: bytes, block: int) -> Generator[Request | int, list[Reply], list[Reply]]:
@@ -289,23 +309,40 @@ def _make_folder(op: files.MakeFolder, terms: Terms) -> Talk:
     above = [path[:end] for end in range(1, len(path)) if path[end : end + 1] == b"/"] if not op.path else []
     makes = [wire.MakeDir(folder, Attrs(mode=0o755)) for folder in above]
     make, look = wire.MakeDir(path, Attrs(mode=op.mode)), wire.LStat(path)
-    # The dot: if a file stands there, its mode is left alone.
-    mend = wire.SetStat(path + b"/.", Attrs(mode=op.mode))
     if terms.ordered:
-        *_, made, mended, found = yield Last((*makes, make, mend, look))
+        # The dot: if a file stands there, its mode is left alone. Others read it as the file itself.
+        *_, made, mended, found = yield Last((*makes, make, wire.SetStat(path + b"/.", Attrs(mode=op.mode)), look))
     else:
         for above_it in makes:
             yield (above_it,)
         (made,) = yield (make,)
-        (mended,) = yield (mend,)
         (found,) = yield (look,)
+        mended = made
+        if _is_folder(found) and _differ(found, op.mode):
+            (mended,) = yield (wire.SetStat(path, Attrs(mode=op.mode)),)
+            (found,) = yield (look,)
     if not isinstance(found, wire.Attributes) or found.attrs.mode is None:
         return failed(op, found if _is_good(made) else made)
-    if _kind(found.attrs.mode) is not Kind.FOLDER:
+    if not _is_folder(found):
         return failed(op, made)
     # These nine bits count: a group that the folder above hands down is the hoster's affair, and a mode that is right
     # need not be ours to set.
-    return failed(op, mended) if (found.attrs.mode ^ op.mode) & 0o777 else Outcome(op)
+    if not _differ(found, op.mode):
+        return Outcome(op)
+    if not _is_good(mended):
+        return failed(op, mended)
+    if op.mode & 0o777 & ~found.attrs.mode:
+        stays = f"its mode stays {found.attrs.mode & 0o777:o} although the server says that it is now {op.mode:o}"
+        return Outcome(op, trouble=Trouble.FAILED, text=stays)
+    return Outcome(op)  # a server without modes of its own: nobody is kept out
+
+
+def _is_folder(found: Reply) -> bool:
+    return isinstance(found, wire.Attributes) and _kind(found.attrs.mode or 0) is Kind.FOLDER
+
+
+def _differ(found: Reply, mode: int) -> bool:
+    return not isinstance(found, wire.Attributes) or bool(((found.attrs.mode or 0) ^ mode) & 0o777)
 
 
 def _simple(op: Op, request: Request) -> Talk:
@@ -326,10 +363,19 @@ def _not_offered(op: Op, extension: bytes) -> Outcome:
 
 
 def _read_link(op: files.ReadLink, terms: Terms) -> Talk:
+    """Read a link; one that some servers tell as an absolute path (ProFTPD does) is told as we wrote it."""
     (reply,) = yield Last((wire.ReadLink(terms.at(op.path)),))
-    if isinstance(reply, wire.Names) and len(reply.names) == 1:
-        return Outcome(op, reply.names[0].name)
-    return failed(op, reply)
+    if not isinstance(reply, wire.Names) or len(reply.names) != 1:
+        return failed(op, reply)
+    text = reply.names[0].name
+    if terms.ordered or not text.startswith(b"/"):
+        return Outcome(op, text)
+    above = op.path.rpartition(b"/")[0]
+    roots = yield tuple(wire.RealPath(terms.at(path)) for path in (b"", above))
+    root, folder = (real.names[0].name if isinstance(real, wire.Names) and real.names else b"" for real in roots)
+    if root and folder and text.startswith(root.rstrip(b"/") + b"/"):
+        text = posixpath.relpath(text, folder)
+    return Outcome(op, text)
 
 
 def _stat(op: files.Stat, terms: Terms) -> Talk:
@@ -385,6 +431,25 @@ def _read(op: files.Read, terms: Terms) -> Talk:
     if max(len(value), size or 0) > op.limit:
         return Outcome(op, trouble=Trouble.FAILED, text=f"it is longer than {op.limit} bytes")
     return Outcome(op, bytes(value))
+
+
+def _read_part(op: files.ReadPart, terms: Terms) -> Talk:
+    """Read a run of bytes; nobody is asked how long the file is."""
+    (reply,) = yield (wire.Open(terms.at(op.path), int(OpenFlags.READ)),)
+    if not isinstance(reply, wire.Handle):
+        return failed(op, reply)
+    handle, block, value = reply.handle, min(terms.block, LARGEST_BLOCK), bytearray()
+    problem: Reply | None = None
+    while problem is None and len(value) < op.size:
+        before = len(value)
+        starts = range(before, min(op.size, before + LONGEST_WAVE * block), block)
+        wave = tuple(wire.Read(handle, op.offset + at, min(block, op.size - at)) for at in starts)
+        problem, shortest = _join(value, (yield wave), block)
+        block = min(block, shortest or block)
+        if len(value) == before:
+            break
+    yield wire.Close(handle)
+    return failed(op, problem) if problem is not None else Outcome(op, bytes(value[: op.size]))
 
 
 def _join(value: bytearray, pieces: Sequence[Reply], block: int) -> tuple[Reply | None, int]:

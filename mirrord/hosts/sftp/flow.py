@@ -42,7 +42,9 @@ LONGEST_PATH = 4096
 LARGEST_TREE = 5_000_000
 """Bytes of a path, and paths in a tree; a tree without end is a hostile one."""
 
-_HANDLES = dict.fromkeys((files.Put, files.Create, files.Rewrite, files.Read, files.List, files.Walk), 1)
+_HANDLES = dict.fromkeys(
+    (files.Put, files.Create, files.Rewrite, files.Read, files.ReadPart, files.List, files.Walk), 1
+)
 _HANDLES[files.Patch] = 2
 """Files and folders that an operation has open at once."""
 _OPENS = {wire.Open: 1, wire.OpenDir: 1, wire.Close: -1}
@@ -193,15 +195,17 @@ class Lane:
 
     def feed(self, data: bytes, now: float) -> None:
         """Take in what the server sent, and go on with the conversations. Raises Malformed."""
+        decode, waiting, answer = wire.decode_reply, self._asked, self._answer
         for packet in self._frames.feed(data):
-            number, reply = wire.decode_reply(packet)
-            asked = self._asked.pop(number, None)
+            number, reply = decode(packet)
+            asked = waiting.pop(number, None)
             if asked is None:
                 raise Malformed(f"the server answered a request that was not asked, number {number}")
             self._in_flight -= asked.cost
             self._expected -= asked.expected
-            self._pace(asked, now)
-            self._answer(asked, reply, now)
+            if self._limit < self._most or now - asked.at > LATE:
+                self._pace(asked, now)
+            answer(asked, reply, now)
         self._go_on(now)
 
     # Requests
@@ -477,7 +481,11 @@ class Flow:
         self._advance(now)
 
     def _roomiest(self, op: Op) -> Lane | None:
-        return min((lane for lane in self.lanes if lane.has_room(op)), key=_load, default=None)
+        best: Lane | None = None
+        for lane in self.lanes:  # asked for every file
+            if (best is None or _load(lane) < _load(best)) and lane.has_room(op):
+                best = lane
+        return best
 
     def _begin(
         self,
