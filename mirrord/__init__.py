@@ -11,7 +11,7 @@ file, clock, randomness or log; time is an argument. IO stands at the edges, one
 where its exceptions become ours (`errors`). A module imports only what stands to its left:
 
     errors < manifest < siblings < assets < delta < plan < looks < health < rules < decide < trust < snapshot < hosts
-    < publish < probe < switches < journal < report < config < control < daemon < demo < cli
+    < comparing < publish < probe < switches < journal < report < config < control < daemon < demo < cli
 """
 
 __version__ = "0.1.0"

@@ -51,6 +51,8 @@ class Survey:
     """Names in `.mirrord/`."""
     half: str | None = None
     """What a dead holder left in the middle, for people; whoever holds the lock next settles it first."""
+    previous: tuple[bytes, ...] = ()
+    """Names in `.well-known/mirrord/previous/` of what is served: earlier releases whose assets linger beside it."""
 
     @property
     def whole(self) -> bool:

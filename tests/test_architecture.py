@@ -33,6 +33,7 @@ ORDER = (
     "trust",
     "snapshot",
     "hosts",
+    "comparing",
     "publish",
     "probe",
     "switches",

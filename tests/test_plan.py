@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mirrord.delta import Copy, Delta
 from mirrord.manifest import Entry, Manifest, SnapshotId
-from mirrord.plan import Guard, Survey, brake, foreign_manifest, make_plan
+from mirrord.plan import LEAST_COPIED, Guard, Patching, Survey, brake, foreign_manifest, make_plan
 
 OLD, NEW = SnapshotId("20261121T120000Z-00000000"), SnapshotId("20261121T130000Z-11111111")
 
@@ -66,6 +67,43 @@ def test_nothing_is_linked_from_what_readers_saw_to_be_wrong() -> None:
 
     plan = make_plan("lyon", NEW, wanted, OLD, OLD, had, suspects={b"a"})
     assert plan.link == {b"a": b"b", b"b": b"b"}
+
+
+def all_but_one(old: Entry, new: Entry) -> Delta | None:
+    """Compare as if a byte had been added to whatever is one byte longer."""
+    return Delta(new.size, (Copy(0, 0, old.size),), b"") if new.size == old.size + 1 else None
+
+
+def test_what_changed_in_places_is_patched_and_its_exact_cost_is_known() -> None:
+    """A person who asks for a rehearsal is shown what would travel, to the byte."""
+    had, wanted = manifest(a="12345", b="12345", c="c"), manifest(a="123456", b="other", c="c", d="dd")
+
+    plan = make_plan("lyon", NEW, wanted, OLD, OLD, had, compare=all_but_one)
+    assert plan.patch == {b"a": Patching(b"a", 5, 1, Delta(6, (Copy(0, 0, 5),), b""))}
+    assert plan.send == (b"b", b"d")
+    assert plan.link == {b"c": b"c"}
+    assert plan.bytes_to_send == 1 + 5 + 2
+
+
+def test_nothing_is_patched_from_what_readers_saw_to_be_wrong() -> None:
+    """Their bytes would go into the new file."""
+    had, wanted = manifest(a="12345"), manifest(a="123456")
+
+    plan = make_plan("lyon", NEW, wanted, OLD, OLD, had, {b"a"}, compare=all_but_one)
+    assert (dict(plan.patch), plan.send) == ({}, (b"a",))
+
+
+def test_where_nothing_can_be_linked_the_mirror_copies_what_it_has() -> None:
+    """A move costs no content there either; what is tiny is sent, and all is where nothing can be copied."""
+    large = "x" * LEAST_COPIED
+    had, wanted = manifest(a=large, b="tiny"), manifest(a=large, moved=large, b="tiny")
+
+    plan = make_plan("lyon", NEW, wanted, OLD, OLD, had, links=False, compare=all_but_one)
+    same = Patching(b"a", LEAST_COPIED, 1, Delta.of_same(LEAST_COPIED))
+    assert (plan.patch, dict(plan.link)) == ({b"a": same, b"moved": same}, {})
+    assert (plan.send, plan.bytes_to_send) == ((b"b",), 4)
+    plan = make_plan("lyon", NEW, wanted, OLD, OLD, had, links=False)
+    assert (dict(plan.patch), plan.send) == ({}, (b"a", b"b", b"moved"))
 
 
 @pytest.mark.parametrize(("base", "held"), [(None, None), (OLD, None), (None, manifest(same="s"))])
