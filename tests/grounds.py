@@ -49,8 +49,8 @@ LACKS: Mapping[str, frozenset[str]] = {
     # It says OK to a hard link, an exclusive OPEN, a MKDIR of what stands and a mode, and does nothing of it. Only the
     # rename of a folder fails where something stands.
     "rclone": frozenset(
-        {"symlink", "rename_link", "replace_link", "hard_link", "exclusive", "modes", "rewrite", "space", "copy_data"}
-        | {"refuse_files", "remove_kinds"}
+        {"symlink", "rename_link", "replace_link", "hard_link", "exclusive", "modes", "rewrite", "space"}
+        | {"refuse_files", "remove_kinds", "control_names", "copy_data"}
     ),
     # It makes links and follows them, and cannot say where they lead.
     "asyncssh chrooted": frozenset({"symlink", "replace_link"}),
@@ -62,6 +62,7 @@ LACKS: Mapping[str, frozenset[str]] = {
     rename_link    a plain rename of a link moves the link
     modes          modes that are set are kept
     rewrite        a file that is opened for writing keeps what is not written over, and must exist
+    control_names  names keep their control characters
     refuse_files   a plain rename of a file fails where a file stands
     remove_kinds   REMOVE takes no folder, RMDIR no file
 """

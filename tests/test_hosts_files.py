@@ -111,7 +111,7 @@ def test_a_put_file_has_its_bytes_mode_and_mtime_whatever_the_umask(files: Files
     }
 
 
-@needs("any_name")
+@needs("any_name", "control_names")
 def test_names_are_bytes_and_nothing_is_done_to_them(files: Files) -> None:
     """A site's links are to the name as it was written; two that only look alike are two."""
     names = [b"odd \xff\n\\ name", "é".encode(), "e\u0301".encode(), b"\x01\x7f*?", b" a", b"a ", b"~", b"n" * 255]
@@ -255,6 +255,7 @@ def test_folders_have_exactly_their_mode_and_may_be_made_again(files: Files) -> 
     assert one(files, Stat(b"a")).value.mode & 0o777 == 0o755
     assert one(files, Stat(b"a/b")).value.mode & 0o777 == 0o755
     assert not one(files, MakeFolder(b"a/b/file")).good
+    assert one(files, Stat(b"a/b/file")).value.mode == 0o644
     assert one(files, MakeFolder(b"none/c")).trouble is Trouble.MISSING
 
 
@@ -266,6 +267,18 @@ def test_a_hard_link_shares_bytes_and_outlives_the_first_name(files: Files) -> N
     assert one(files, Read(b"second", 100)).value == b"bytes"
     assert one(files, Link(b"gone", b"third")).trouble is Trouble.MISSING
     assert one(files, Link(b"second", b"second")).trouble in STANDS
+
+
+@needs("symlink")
+def test_a_link_tells_the_text_that_it_was_made_with(files: Files) -> None:
+    """By its text we know which release is served; some servers tell where it leads instead."""
+    all_good(files, [MakeFolder(b"releases"), MakeFolder(b"releases/one"), MakeFolder(b"deep"), put(b"deep/f", b"")])
+    texts = {b"current": b"releases/one", b"deep/link": b"../releases/one", b"dangling": b"releases/gone"}
+    all_good(files, [Symlink(text, path) for path, text in texts.items()])
+
+    assert {path: one(files, ReadLink(path)).value for path in texts} == texts
+    assert not one(files, ReadLink(b"deep/f")).good
+    assert not one(files, ReadLink(b"gone")).good
 
 
 @needs("symlink", "replace_link", "rename_link")
