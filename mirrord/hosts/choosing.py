@@ -39,8 +39,6 @@ def choose_layout(traits: Traits, follows: bool | None = None) -> Choice:
 
 def obstacle(traits: Traits) -> str | None:
     """Say why no layout works on an account, None where one does."""
-    if not traits.exclusive:
-        return "a new file does not fail where one stands already: nobody could hold a lock there"
     if not traits.mtime:
         return "files do not keep the mtime that was set: a finished file could not be told from a half one"
     return None

@@ -11,6 +11,7 @@ left out from then on. Known servers are asked many things at once, so that it c
 from __future__ import annotations
 
 import hashlib
+import posixpath
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from io import BytesIO
@@ -162,7 +163,7 @@ class _Place:
         self.text = b"../" + top.rpartition(b"/")[2] + b"/"
         self.folders: list[Op] = [MakeFolder(OWN, 0o700), MakeFolder(top, 0o700), MakeFolder(self.at(b"folder-1"))]
         self.needed: list[Op] = [
-            *(self.put(name, self.first) for name in (b"one", b"over-1", b"folder-1/file", b"hard-1")),
+            *(self.put(name, self.first) for name in (b"one", b"three", b"over-1", b"folder-1/file", b"hard-1")),
             *(self.put(name, self.second) for name in (b"two", b"over-2")),
             self.put(b"base", _BASE),
             Create(self.at(b"only"), self.first),
@@ -175,7 +176,7 @@ class _Place:
         self.link = Symlink(self.text + b"one", self.at(b"link"))
         self.links: list[Op] = [
             self.link,
-            Symlink(self.text + b"one", self.at(b"link-1")),
+            Symlink(self.text + b"three", self.at(b"link-1")),
             Symlink(self.text + b"two", self.at(b"link-2")),
         ]
         self.over = Rename(self.at(b"over-1"), self.at(b"over-2"), over=True)
@@ -183,7 +184,7 @@ class _Place:
         self.folder = Rename(self.at(b"folder-1"), self.at(b"folder-2"))
         self.hard = Link(self.at(b"hard-1"), self.at(b"hard-2"))
         self.space = Space(top)
-        self.hash = Hash(self.at(b"one"))
+        self.hash = Hash(self.at(b"base"))
         self.patch = Patch(
             path=self.at(b"patched"),
             size=len(_PATCHED),
@@ -224,7 +225,18 @@ class _Place:
 
     def looks(self) -> list[Op]:
         """See what came of it."""
-        names = (b"link", b"over-2", b"two", b"folder-2/file", b"hard-2", b"only", b"patched", _COMPOSED, _DECOMPOSED)
+        names = (
+            b"link",
+            b"over-2",
+            b"two",
+            b"three",
+            b"folder-2/file",
+            b"hard-2",
+            b"only",
+            b"patched",
+            _COMPOSED,
+            _DECOMPOSED,
+        )
         reads = [Read(self.at(name), _LONGEST) for name in (*names, _NO_TEXT)]
         return [Walk(self.top), *(ReadLink(self.at(name)) for name in (b"link", b"link-2")), *reads]
 
@@ -253,14 +265,14 @@ class _Seen:
         return self._refused(self._place.over) or self._gone(b"over-1") or self._holds(b"over-2", self._place.first)
 
     def _replace_link(self) -> str:
-        if against := self._symlink():
-            return f"links: {against}"
         return (
             self._refused(self._place.over_link)
+            # ProFTPD renames what the one link leads to over what the other leads to.
+            or self._holds(b"two", self._place.second)
+            or self._holds(b"three", self._place.first)
             or self._gone(b"link-1")
             or self._is(b"link-2", Kind.LINK)
-            or self._leads(b"link-2", self._place.text + b"one")
-            or self._holds(b"two", self._place.second)
+            or self._leads(b"link-2", self._place.text + b"three")
         )
 
     def _rename_folder(self) -> str:
@@ -307,7 +319,7 @@ class _Seen:
     def _hashes(self) -> str:
         if against := self._refused(self._place.hash):
             return against
-        right = self._answers[self._place.hash].value == hashlib.sha256(self._place.first).digest()
+        right = self._answers[self._place.hash].value == hashlib.sha256(_BASE).digest()
         return "" if right else "it says done, and the hash is not that of the file"
 
     # One thing after the other.
@@ -329,7 +341,11 @@ class _Seen:
         told = self._answers[ReadLink(self._place.at(name))]
         if not told.good:
             return f"its text cannot be read: {told.text}"
-        return "" if told.value == text else f"it says done, and the link leads to {show(told.value)!r}"
+        # Some say where a link leads to, and not its text.
+        same = posixpath.normpath(self._place.at(told.value)) == posixpath.normpath(self._place.at(text))
+        if told.value == text or (same and not told.value.startswith(b"/")):
+            return ""
+        return f"it says done, and the link leads to {show(told.value)!r}"
 
     def _holds(self, name: bytes, content: bytes) -> str:
         read = self._answers[Read(self._place.at(name), _LONGEST)]
