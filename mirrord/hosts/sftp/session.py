@@ -206,8 +206,9 @@ class _Bell:
         self._event = threading.Event()
 
     def set(self) -> None:
-        """Ring."""
-        self._event.set()
+        """Ring, unless it rings already: who hears it clears it first and looks then."""
+        if not self._event.is_set():
+            self._event.set()
 
     def clear(self) -> None:
         """Keep ringing: another channel may have something."""
@@ -316,6 +317,10 @@ class SftpFiles:
         if transport.get_remote_server_key().asbytes() != pinned[1]:
             raise Refused(f"{self._where}: {other}")
         transport.set_keepalive(KEEPALIVE)
+        # paramiko would stop the timer of the handshake after every single packet.
+        packetizer = cast("Any", transport.packetizer)
+        packetizer.complete_handshake()
+        packetizer.complete_handshake = _nothing
         return transport
 
     def _log_in(self, transport: _Transport, key: paramiko.PKey, deadline: Deadline, channels: int) -> list[_Asked]:
@@ -584,6 +589,10 @@ class SftpFiles:
         if self._road is not None and self._road.gave_up:
             return Unavailable(f"{self._where}: it took nothing for {self._stall:g} s")
         return translate(error, self._where)
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def _is_openssh(transport: paramiko.Transport) -> bool:
