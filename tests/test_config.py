@@ -23,8 +23,9 @@ from mirrord.errors import BadConfig, BadUsage
 from mirrord.health import Target, Thresholds
 from mirrord.hosts.account import Account
 from mirrord.plan import Guard
+from mirrord.publish import Together
 from mirrord.snapshot.source import Source
-from mirrord.switches import Endpoint
+from mirrord.switches import DnsSettings, Endpoint
 from mirrord.trust.keys import Signers
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEvaMCCyPdqJ8ASe1QDgg2Fi3NEKkCQfIgj8JNK/q0Yo"
@@ -182,6 +183,21 @@ def test_faults_between_tables_and_within_them_are_told_together(write: Write) -
         pytest.param(changed('root = "/srv/www"', 'layout = "relases"'), 'did you mean "releases"?', id="layout slip"),
         pytest.param(changed('root = "/srv/www"', 'serve = "a/b"'), "should be one name inside root", id="serve"),
         pytest.param(changed('root = "/srv/www"', 'bandwidth = "1 Mbit"'), 'such as "0", "10MB"', id="size"),
+        pytest.param(
+            changed('root = "/srv/www"', 'bandwidth = "1MB, 22:00-07:00 0, 05:00-06:00 2MB"'),
+            '"milan": sftp.bandwidth: 22:00-07:00 and 05:00-06:00 overlap',
+            id="bandwidth windows",
+        ),
+        pytest.param(
+            changed("[probe]\n", '[publish]\ntogether = "some"\n[probe]\n'),
+            'publish.together: should be "all", "none" or a number of mirrors such as 2, is "some"',
+            id="together",
+        ),
+        pytest.param(
+            changed("[probe]\n", "[publish]\ntogether = 9\n[probe]\n"),
+            "publish.together: is 9, but mirrord publishes to",
+            id="together more than there are",
+        ),
         pytest.param(changed('host = "192.0.2.10"', 'host = "me@192.0.2.10"'), "without user or port", id="sftp host"),
         pytest.param(changed(KEY, KEY[:-20]), "not a", id="host key cut short"),
         pytest.param(changed(KEY, "ssh-dss " + KEY.split()[1]), "has the key type 'ssh-dss'", id="host key type"),
@@ -501,7 +517,8 @@ def test_a_mirror_of_no_service_is_looked_at_under_the_sites_name(write: Write) 
 
 def test_a_service_knows_its_zone(write: Write, tmp_path: Path) -> None:
     """What moves readers gets plain values; the secret is read when an update is sent, never before."""
-    dns = load(write(GOOD)).dns("web")
+    dns = load(write(GOOD)).switch("web")
+    assert isinstance(dns, DnsSettings)
 
     assert (dns.zone, dns.names, dns.ttl) == ("example.org", ("www.example.org",), 60)
     assert (dns.servers, dns.authoritative) == ((Endpoint("203.0.113.53", 53),), ())
@@ -745,3 +762,19 @@ def test_no_document_confuses_the_line_index(document: dict[str, dict[str, Any]]
     parsed = tomllib.loads(text)
 
     assert set(lines_of(text)) == set(every_place(parsed))
+
+
+@pytest.mark.parametrize(
+    ("said", "needed"),
+    [
+        pytest.param('"none"', 0, id="none"),
+        pytest.param('"all"', None, id="all"),
+        pytest.param("1", 1, id="a number"),
+        pytest.param('"1"', 1, id="a number in quotes"),
+    ],
+)
+def test_who_waits_for_whom_is_read(write: Write, said: str, needed: int | None) -> None:
+    """A number may stand in quotes, as the other two values do."""
+    settings = load(write(changed("[probe]\n", f'[publish]\ntogether = {said}\ntogether_wait = "5m"\n[probe]\n')))
+
+    assert settings.together() == Together(needed, 300.0)

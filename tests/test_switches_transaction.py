@@ -893,3 +893,41 @@ def test_the_remembered_name_servers_are_asked_whether_they_follow(bind: Bind, j
 def test_nothing_open_resolves_to_nothing(bind: Bind, journal: Journal) -> None:
     """Start-up asks for every service."""
     assert at_milan(journal, key_of=bind).resolve() is None
+
+
+# -- whether a switch could be worked
+
+
+def test_credentials_are_proven_without_changing_anything(primary: NameServer, journal: Journal) -> None:
+    """What stands is written once more: the server shows that it lets us in, and the zone stays as it is."""
+    controller = at_milan(journal, key_of=primary)
+    before = controller.look().zone
+
+    controller.switch.prove()
+    assert controller.look().zone.names == before.names
+
+
+def test_a_key_that_was_withdrawn_is_found_out_before_it_is_needed(primary: NameServer, journal: Journal) -> None:
+    """A token that rots for a year is found dead in the night of the outage, unless somebody tries it."""
+    at_milan(journal, key_of=primary)
+    other = replace(primary.key, secret="d3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmc=")
+
+    with pytest.raises(Refused, match="web: updating example.org"):
+        open_switch(settings(primary, key=other)).prove()
+
+
+def test_a_proof_that_arrives_late_undoes_no_move(primary: NameServer, journal: Journal) -> None:
+    """It applies only while exactly that stands which it writes once more."""
+    controller = at_milan(journal, key_of=primary)
+    zone = controller.look().zone
+    controller.move("lyon")
+    late = Change("web", "", zone.stands.epoch, "", "", zone.stands, zone.stands, ttl=60, was_ttl=60)
+
+    assert controller.switch.send(late).kind is SentKind.FENCED
+    assert primary.holds(WWW, "A", LYON)
+
+
+def test_where_nothing_is_ours_yet_nothing_can_be_proven(bind: Bind) -> None:
+    """A zone that mirrord never wrote to is not written to for a try."""
+    with pytest.raises(Unavailable, match="nothing of ours stands there yet"):
+        open_switch(settings(bind, key=bind.key)).prove()

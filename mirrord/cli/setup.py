@@ -44,7 +44,7 @@ def _ask_zones(settings: Settings) -> list[str]:
     faults: list[str] = []
     for service in settings.services:
         try:
-            zone = open_switch(settings.dns(service.name)).read()
+            zone = open_switch(settings.switch(service.name)).read()
         except Unavailable as e:
             silent.append(str(e))
             continue
@@ -89,7 +89,7 @@ def toml(tables: Mapping[str, Any]) -> Iterator[str]:
             yield ""
             yield f"[[{name}]]" if isinstance(found, list) else f"[{name}]"
             inner = {
-                key: value for key, value in table.items() if isinstance(value, dict) and key in ("http", "sftp", "dns")
+                key: value for key, value in table.items() if isinstance(value, dict) and key in ("http", "sftp", "dns", "command")
             }
             yield from (f"{key} = {_value(value)}" for key, value in table.items() if key not in inner)
             for key, value in inner.items():

@@ -245,25 +245,26 @@ def _families_fit(draft: Draft) -> None:
 def _names_fit_zones(draft: Draft) -> None:
     owners: dict[str, str] = {}
     for index, service in draft.services.items():
-        for number, name in enumerate(service.dns.names):
-            place = ("service", index, "dns", "names", number)
-            zone = service.dns.zone
+        way = "dns" if service.dns is not None else "command"
+        for number, name in enumerate(service.names):
+            place = ("service", index, way, "names", number)
+            zone = service.dns.zone if service.dns is not None else name
             if name != zone and not name.endswith(f".{zone}"):
                 draft.fault(place, f"{name} is not in the zone {zone}")
             if name in owners:
                 other = f'in service "{owners[name]}"' if owners[name] != service.name else "here"
                 draft.fault(place, f"{name} stands {other} already; one name can be moved by one service only")
             owners.setdefault(name, service.name)
-        ttl = service.dns.ttl
-        if ttl < 30:
+        ttl = service.ttl
+        if ttl < 30 and service.dns is not None:
             draft.warn(("service", index, "dns", "ttl"), f"{ttl} s gains little below 30 s: resolvers lengthen it")
         if ttl > 600:
             draft.warn(
-                ("service", index, "dns", "ttl"),
+                ("service", index, way, "ttl"),
                 f"readers stay at a dead mirror for up to {show_duration(ttl)}",
             )
     if draft.site is not None and draft.services and draft.site.host not in owners:
-        draft.warn(("site", "url"), f"{draft.site.host} is in no service's dns.names: its readers are not moved")
+        draft.warn(("site", "url"), f"{draft.site.host} is in no service's names: its readers are not moved")
 
 
 def _controller_stands_apart(draft: Draft) -> None:
@@ -337,8 +338,9 @@ def secrets(draft: Draft) -> Iterator[tuple[Place, str, Secret]]:
         if mirror.sftp is not None:
             yield ("mirror", index, "sftp", "key"), f"SFTP key of {mirror.name}", mirror.sftp.key
     for index, service in draft.services.items():
-        secret = service.dns.tsig.secret
-        yield ("service", index, "dns", "tsig", "secret"), f"TSIG secret of {service.name}", secret
+        if service.dns is not None:
+            secret = service.dns.tsig.secret
+            yield ("service", index, "dns", "tsig", "secret"), f"TSIG secret of {service.name}", secret
 
 
 _QUESTIONS: tuple[Callable[[Draft], None], ...] = (

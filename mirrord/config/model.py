@@ -289,6 +289,23 @@ class Dns(Section):
     tsig: Tsig
 
 
+class Command(Section):
+    """How a service's readers are moved by a program of the operator's own."""
+
+    program: Annotated[tuple[Text, ...], Field(min_length=1)]
+    names: Annotated[tuple[DnsName, ...], Field(min_length=1)]
+    ttl: Annotated[StrictInt, Field(ge=0, le=86400)] = 60
+    timeout: Annotated[Duration, Field(ge=0.1)] = _MINUTE
+    fence: Literal["atomic", "best-effort"] = "best-effort"
+
+    @field_validator("program")
+    @classmethod
+    def _program(cls, program: tuple[str, ...]) -> tuple[str, ...]:
+        if not program[0].startswith("/"):
+            raise ValueError(f'should begin with the whole path of a program, begins with "{program[0]}"')
+        return program
+
+
 class Service(Section):
     """A name that readers use, with the order in which mirrors should serve it."""
 
@@ -300,7 +317,37 @@ class Service(Section):
     longest_dwell: Duration = _HOUR
     ack_after: Duration = 6 * _HOUR
     on_revert: Literal["ask", "reassert"] = "ask"
-    dns: Dns
+    dns: Dns | None = None
+    command: Command | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Service:
+        given = [way for way in (self.dns, self.command) if way is not None]
+        if len(given) != 1:
+            raise ValueError("should say how its readers are moved: [service.dns] or [service.command], one of them")
+        return self
+
+    @property
+    def way(self) -> Dns | Command:
+        """How its readers are moved."""
+        way = self.dns or self.command
+        assert way is not None
+        return way
+
+    @property
+    def fence(self) -> Literal["atomic", "best-effort"]:
+        """Whether a change is compare-and-set, or somebody may come between our look and our change."""
+        return self.command.fence if self.command is not None else "atomic"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The host names that readers use."""
+        return self.way.names
+
+    @property
+    def ttl(self) -> int:
+        """For how long readers may stay with what they were told, in seconds."""
+        return self.way.ttl
 
 
 class Control(Section):

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import Field, PrivateAttr, model_validator
 
 from mirrord.config.model import (
+    Command,
     Control,
     Controller,
     GuardLimits,
@@ -34,7 +35,7 @@ from mirrord.health import Target, Thresholds
 from mirrord.hosts.account import Account
 from mirrord.plan import Guard
 from mirrord.snapshot.source import Source as SourceFolder
-from mirrord.switches import DnsSettings, Tsig
+from mirrord.switches import CommandSettings, DnsSettings, SwitchSettings, Tsig
 from mirrord.trust.keys import Signers, SigningKey, load_signing_key
 
 
@@ -174,22 +175,24 @@ class Settings(Section):
     def _names(self, mirror: str) -> list[tuple[str, str]]:
         """Return (service, host name) of what a mirror should serve."""
         served = [
-            (service.name, name) for service in self.services if mirror in service.order for name in service.dns.names
+            (service.name, name) for service in self.services if mirror in service.order for name in service.names
         ]
         return served or [("", self.site.host)]
 
-    def dns(self, service: str) -> DnsSettings:
-        """Return how a service's names are moved; its secret is read when an update is sent. Raises BadUsage."""
-        dns = self.service(service).dns
-        secret, what = dns.tsig.secret, f"TSIG secret of {service}"
+    def switch(self, service: str) -> SwitchSettings:
+        """Return how a service's readers are moved; a secret is read when it is used. Raises BadUsage."""
+        way = self.service(service).way
+        if isinstance(way, Command):
+            return CommandSettings(service, way.names, way.program, way.timeout, way.fence)
+        secret, what = way.tsig.secret, f"TSIG secret of {service}"
         return DnsSettings(
             service=service,
-            zone=dns.zone,
-            names=dns.names,
-            ttl=dns.ttl,
-            servers=dns.servers,
-            tsig=Tsig(dns.tsig.name, dns.tsig.algorithm, lambda: secret.read_text(what)),
-            authoritative=dns.authoritative,
+            zone=way.zone,
+            names=way.names,
+            ttl=way.ttl,
+            servers=way.servers,
+            tsig=Tsig(way.tsig.name, way.tsig.algorithm, lambda: secret.read_text(what)),
+            authoritative=way.authoritative,
         )
 
     def references(self) -> tuple[str, ...]:

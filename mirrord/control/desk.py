@@ -307,7 +307,8 @@ class Desk:
             self.works, service, target, reading, policy, fresh, adopt=adopt, who=who, given=asked.get("plan")
         )
         if asked.get("dry_run"):
-            return showing.planned(service, target, view, reading, plan, permission)
+            fence = settings.service(service).fence
+            return showing.planned(service, target, view, reading, plan, permission, fence=fence)
         if permission.brakes:
             brake = permission.brakes[0]
             way = f"; `--override {brake.name}` lifts this brake" if brake.liftable else ""

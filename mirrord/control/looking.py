@@ -77,7 +77,7 @@ class Looker:
             known=self._known,
             listings=self._listings,
             timeout=settings.probe.timeout,
-            names=frozenset({settings.site.host, *(name for s in settings.services for name in s.dns.names)}),
+            names=frozenset({settings.site.host, *(name for s in settings.services for name in s.names)}),
             ca_file=None if http.ca_file is None else str(http.ca_file),
             markers=tuple(Marker(marker.path, marker.contains) for marker in http.markers),
             suspects=standing.suspects(target.mirror, target.service),

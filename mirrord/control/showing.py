@@ -187,7 +187,7 @@ def next_of(service: str, decision: Decision) -> dict[str, Any]:
 
 
 def planned(
-    service: str, target: str, view: View, reading: Reading, plan: Change | None, permission: Permission
+    service: str, target: str, view: View, reading: Reading, plan: Change | None, permission: Permission, *, fence: str
 ) -> dict[str, Any]:
     """Show a switch before it is made."""
     zone = reading.zone
@@ -198,7 +198,7 @@ def planned(
         "serving": view.serving,
         "target": target,
         "zone": {"state": view.zone, "text": reading.text},
-        "fence": "atomic",
+        "fence": fence,
         "epoch": stands.epoch,
         "before": _names(stands, ttl),
         "after": _names(plan.to, plan.ttl) if plan is not None else _names(stands, ttl),
@@ -331,6 +331,7 @@ def _service_state(mind: Mind, service: str, now: float) -> ServiceState:
         zone=affair.reading.comparison,
         zone_text=affair.reading.text,
         epoch=expected.epoch if expected is not None else 0,
+        fence=mind.settings.service(service).fence,
         held=journal.held(service),
         pending=journal.intent(service),
         ask=affair.ask,

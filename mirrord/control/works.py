@@ -84,7 +84,7 @@ class Works:
         """Return what moves a service's readers."""
         switches = self.switches  # that of one configuration, should another be adopted meanwhile
         if service not in switches:
-            switches[service] = open_switch(self.settings.dns(service))
+            switches[service] = open_switch(self.settings.switch(service))
         return switches[service]
 
     def jot(self, write: Callable[[], object]) -> None:

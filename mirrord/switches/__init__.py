@@ -2,6 +2,7 @@
 
     change.py       pure: what stands, what we expect to stand, what should: `compare`, `plan_change`
     rfc2136.py      the zone's name servers, by DNS UPDATE with TSIG; the only import of dnspython
+    command.py      the operator's own program
     transaction.py  one plan from its intent in the journal to what the servers answer afterwards
 
 A `Switch` reads and sends; it decides nothing and remembers nothing. A transaction keeps its intents and
@@ -15,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from mirrord.switches.change import (
     Change,
@@ -40,6 +41,7 @@ from mirrord.switches.change import (
 
 __all__ = [
     "Change",
+    "CommandSettings",
     "Comparison",
     "DnsSettings",
     "Endpoint",
@@ -59,6 +61,7 @@ __all__ = [
     "Sent",
     "SentKind",
     "Switch",
+    "SwitchSettings",
     "Tsig",
     "Zone",
     "ZoneState",
@@ -114,6 +117,24 @@ class DnsSettings:
     """Seconds for one connection or one answer."""
 
 
+@dataclass(frozen=True, slots=True)
+class CommandSettings:
+    """`[service.command]` as a plain value."""
+
+    service: str
+    names: tuple[str, ...]
+    program: tuple[str, ...]
+    """The program and its arguments."""
+    timeout: float = 60.0
+    """Seconds after which a call is killed."""
+    fence: Literal["atomic", "best-effort"] = "best-effort"
+    """`atomic` where the program itself changes nothing unless exactly what the plan replaces stands."""
+
+
+SwitchSettings = DnsSettings | CommandSettings
+"""What moves one service's readers."""
+
+
 class SentKind(Enum):
     """What became of sending a change; only reading the zone afterwards shows what stands."""
 
@@ -167,6 +188,9 @@ NameServers = Mapping[str, tuple[str, ...]]
 class Switch(Protocol):
     """The mechanism that moves one service's readers. Every verb may be called from any thread."""
 
+    fence: Literal["atomic", "best-effort"]
+    """`atomic` where a change is compare-and-set; else somebody may come between our look and our change."""
+
     def read(self, first: str = "") -> Zone:
         """Read all names where updates are committed: the first road that answers with authority.
 
@@ -194,6 +218,13 @@ class Switch(Protocol):
         """Ask every authoritative server, all at once on the executor, whether it has the change; never raises.
 
         `known` are the NS to ask where none are configured. The result's keys are `address:port`.
+        """
+        ...
+
+    def prove(self) -> None:
+        """Show by something harmless that a change would be let in, here and now; nothing is different afterwards.
+
+        Raises Refused where it would not be, Unavailable where that cannot be told.
         """
         ...
 
@@ -300,8 +331,12 @@ class Result:
         return None if self.committed is None else self.committed + self.change.was_ttl
 
 
-def open_switch(settings: DnsSettings) -> Switch:
+def open_switch(settings: SwitchSettings) -> Switch:
     """Return the switch of a service; opens no connection yet. Raises BadConfig where the settings cannot be used."""
+    if isinstance(settings, CommandSettings):
+        from mirrord.switches.command import Command
+
+        return Command(settings)
     from mirrord.switches.rfc2136 import Rfc2136  # only who switches loads dnspython
 
     return Rfc2136(settings)

@@ -34,7 +34,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import dns.exception
 import dns.flags
@@ -165,6 +165,8 @@ class Rfc2136:
     It holds no connection between calls. The one thing that it remembers is which roads were silent a moment ago:
     they are asked after the others, so that the move after the look does not wait for them again.
     """
+
+    fence: Literal["atomic", "best-effort"] = "atomic"
 
     def __init__(
         self,
@@ -362,6 +364,33 @@ class Rfc2136:
             return refusals[-1]
         why = "; ".join(sent.text for sent in passed)
         return Sent(SentKind.UNSENT, f"{self._doing}: no road can be used, nothing was sent: {why}")
+
+    def prove(self) -> None:
+        """Write what stands once more, in its place: the server shows whether it lets us in, and nothing changes.
+
+        It applies only while exactly that stands, so a late one undoes no move. Where our TXT does not stand yet
+        nothing of the zone is ours to write. Raises Refused, Unavailable.
+        """
+        zone = self.read()
+        stands = zone.stands
+        if not stands.epoch:
+            raise Unavailable(f"{self._doing}: nothing of ours stands there yet that could be written once more")
+        same = Change(
+            service=self._settings.service,
+            plan="",
+            epoch=stands.epoch,
+            target="",
+            by="",
+            from_=stands,
+            to=stands,
+            ttl=zone.ttl,
+            was_ttl=zone.ttl,
+        )
+        sent = self.send(same)
+        if sent.kind is SentKind.REFUSED:
+            raise Refused(sent.text)
+        if sent.kind is not SentKind.ACCEPTED:
+            raise Unavailable(sent.text)
 
     @property
     def _doing(self) -> str:
