@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from tests.controlling import Controller, controller, seen
 from tests.watching import sight
 
 MILAN, LYON = "127.0.0.11", "127.0.0.12"
+GONE = -1
 
 
 @dataclass
@@ -30,9 +31,15 @@ class Recorder:
 
     began: list[tuple[str, int, bool]] = field(default_factory=list)
     """(mirror, serial, mend)"""
+    gathered: list[list[str]] = field(default_factory=list)
+    """Who was to meet, each time."""
+    locked: str = ""
+    """A mirror that is being published to by somebody else."""
 
     def start(self, mirror: str, signed: Signed, *, mend: bool = False, **_: object) -> Future[Published]:
         """Note it."""
+        if mirror == self.locked:
+            raise Locked(f"{mirror}: somebody is at it")
         self.began.append((mirror, signed.snapshot.serial, mend))
         return Future()
 
@@ -62,11 +69,11 @@ class Keeper:
         self.upkeep = Upkeep(self.home.works, self.home.mind, self.published, at_once, lambda: self.now)
 
     def look(self, **serials: int | None) -> None:
-        """Take in a round in which mirrors serve these serials; None: something altered."""
+        """Take in a round in which mirrors serve these serials; None: something altered, GONE: they do not answer."""
         sights = []
         for mirror, serial in serials.items():
             address = MILAN if mirror == "milan" else LYON
-            fault = None if serial is not None else FaultKind.CONTENT
+            fault = FaultKind.UNREACHABLE if serial == GONE else None if serial is not None else FaultKind.CONTENT
             sights.append(sight(fault, mirror=mirror, address=address, serial=serial, name="www.example.org"))
         self.home.mind.saw(seen(*sights), self.home.works.settings.thresholds(), {})
         self.upkeep.looked()

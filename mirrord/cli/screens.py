@@ -166,6 +166,9 @@ def sync(talk: Talk, found: Found) -> None:
             mirror["error"] or "",
         )
     talk.show(table)
+    if found.get("skew_seconds") is not None:
+        led = sum(mirror["result"] == "published" for mirror in found["mirrors"])
+        talk.line(f"readers of {led} mirrors were led over within {found['skew_seconds']:.2f} s")
     if found["dry_run"]:
         talk.line("nothing was changed (--dry-run)")
     if found.get("held"):

@@ -18,6 +18,7 @@ from mirrord.config.model import (
     Controller,
     Mirror,
     Probe,
+    Publish,
     Service,
     Signing,
     Site,
@@ -41,6 +42,7 @@ class Draft:
     controller: Controller | None
     source: Source | None
     snapshot: Snapshot | None
+    publish: Publish | None
     signing: Signing | None
     state: State | None
     probe: Probe | None
@@ -170,6 +172,16 @@ def _publishing_is_whole(draft: Draft) -> None:
             )
         if outer.is_relative_to(inner) and outer != inner:
             draft.fault(("source", "path"), f"{outer} lies inside state.directory, which is mirrord's own")
+
+
+def _enough_can_go_together(draft: Draft) -> None:
+    published = sum(mirror.sftp is not None for mirror in draft.mirrors.values())
+    wanted = draft.publish.together if draft.publish is not None else "none"
+    if wanted.isdigit() and int(wanted) > published and len(draft.mirrors) == len(draft.named):
+        draft.fault(
+            ("publish", "together"),
+            f'is {wanted}, but mirrord publishes to {published} mirrors only; "all" means all of them',
+        )
 
 
 def _orders_are_known(draft: Draft) -> None:
@@ -350,6 +362,7 @@ _QUESTIONS: tuple[Callable[[Draft], None], ...] = (
     _accounts_stand_once,
     _content_fits,
     _publishing_is_whole,
+    _enough_can_go_together,
     _orders_are_known,
     _orders_are_complete,
     _families_fit,

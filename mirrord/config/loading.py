@@ -127,6 +127,7 @@ def _draft(data: Mapping[str, Any], context: Mapping[str, Any]) -> Draft:
         controller=once.get("controller"),
         source=once.get("source"),
         snapshot=once.get("snapshot"),
+        publish=once.get("publish"),
         signing=once.get("signing"),
         state=once.get("state"),
         probe=once.get("probe"),

@@ -28,6 +28,7 @@ from mirrord.config.units import (
     Rates,
     SignerKey,
     Text,
+    Together,
     read_address,
     read_dns_name,
 )
@@ -118,6 +119,13 @@ class Snapshot(Section):
     keep: Count = 30
     max_lag: Annotated[Duration, Field(ge=1)] = _DAY
     next_expected: Annotated[Duration, Field(ge=_DAY)] = 2 * _DAY
+
+
+class Publish(Section):
+    """How the mirrors come to the same snapshot."""
+
+    together: Together = "none"
+    together_wait: Annotated[Duration, Field(gt=0)] = 10 * _MINUTE
 
 
 class GuardLimits(Section):
@@ -377,6 +385,7 @@ SECTIONS: dict[str, type[Section]] = {
     "controller": Controller,
     "source": Source,
     "snapshot": Snapshot,
+    "publish": Publish,
     "guard": GuardLimits,
     "signing": Signing,
     "state": State,

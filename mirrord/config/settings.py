@@ -19,6 +19,7 @@ from mirrord.config.model import (
     GuardLimits,
     Mirror,
     Probe,
+    Publish,
     Section,
     Service,
     Sftp,
@@ -34,6 +35,7 @@ from mirrord.errors import BadConfig, BadUsage
 from mirrord.health import Target, Thresholds
 from mirrord.hosts.account import Account
 from mirrord.plan import Guard
+from mirrord.publish import Together
 from mirrord.snapshot.source import Source as SourceFolder
 from mirrord.switches import CommandSettings, DnsSettings, SwitchSettings, Tsig
 from mirrord.trust.keys import Signers, SigningKey, load_signing_key
@@ -46,6 +48,7 @@ class Settings(Section):
     controller: Controller = Field(default_factory=Controller)
     source: Source | None = None
     snapshot: Snapshot = Snapshot()
+    publish: Publish = Publish()
     guard_limits: GuardLimits = Field(default=GuardLimits(), alias="guard")
     signing: Signing | None = None
     state: State = Field(default_factory=State)
@@ -108,6 +111,12 @@ class Settings(Section):
     def published(self) -> tuple[Mirror, ...]:
         """Return the mirrors that mirrord publishes to."""
         return tuple(mirror for mirror in self.mirrors if mirror.sftp is not None)
+
+    def together(self) -> Together:
+        """Return which mirrors wait for each other before readers are led over."""
+        said = self.publish.together
+        needed = {"none": 0, "all": None}[said] if said.isalpha() else int(said)
+        return Together(needed, self.publish.together_wait)
 
     def guard(self) -> Guard:
         """Return how much may vanish before a person is asked."""

@@ -67,6 +67,14 @@ def show_size(count: int) -> str:
     return str(count)
 
 
+def read_together(value: object) -> str:
+    """Read `all`, `none` or a number of mirrors, in quotes or not, into such a text. Raises ValueError."""
+    text = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if text in ("all", "none") or (text.isascii() and text.isdigit() and int(text) > 0):
+        return text if text.isalpha() else str(int(text))
+    raise ValueError(f'should be "all", "none" or a number of mirrors such as 2, is {shown(value)}')
+
+
 def read_bandwidth(value: object) -> Bandwidth:
     """Read a rate in bytes a second, and windows of the day with rates of their own: `500kB, 22:00-07:00 0`.
 
@@ -238,6 +246,7 @@ def _endpoint(value: object) -> Endpoint:
 Duration = Annotated[float, BeforeValidator(read_duration), PlainSerializer(show_duration, return_type=str)]
 Size = Annotated[int, BeforeValidator(read_size), PlainSerializer(show_size, return_type=str)]
 Rates = Annotated[Bandwidth, BeforeValidator(read_bandwidth), PlainSerializer(show_bandwidth, return_type=str)]
+Together = Annotated[str, BeforeValidator(read_together)]
 Address = Annotated[str, BeforeValidator(read_address)]
 Address53 = Annotated[Endpoint, BeforeValidator(_endpoint), PlainSerializer(str, return_type=str)]
 Listen = Annotated[str, BeforeValidator(read_listen)]

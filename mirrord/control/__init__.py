@@ -4,6 +4,7 @@ crew.py       the one place that makes workers
 works.py      what one controller stands on: settings, journal, store, crews, locks, switches
 accounts.py   what is known of the mirrors' accounts
 syncing.py    a snapshot is taken, or an earlier one taken up again
+gathering.py  mirrors that stand ready wait for each other, where that is wanted
 publishing.py it gets to all mirrors, to each in a run of its own
 looking.py    one round of looks at everything, or one fresh look at a target
 upkeep.py     what is published without a person, and when

@@ -158,6 +158,7 @@ class Desk:
     def _publish(self, mirrors: list[str], taken: Taken, allow: bool, talk: Talk) -> dict[str, Any]:
         signed = self.works.store.load(taken.snapshot.id)
         seen = _seen(talk)
+        gathering = self.publishing.gather(signed.snapshot.id, mirrors)
         runs: dict[str, Future[Published] | MirrordError] = {}
         for name in mirrors:
             try:
@@ -173,6 +174,7 @@ class Desk:
         return {
             "snapshot": showing.snapshot(taken.snapshot, changed=taken.changed),
             "mirrors": rows,
+            "skew_seconds": None if gathering.skew is None else round(gathering.skew, 3),
             "dry_run": False,
             "warnings": list(taken.warnings),
         }

@@ -14,8 +14,10 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from dataclasses import asdict
+from typing import Any
 
 from mirrord.config import Settings
+from mirrord.control.gathering import Gathering, Seat
 from mirrord.control.pulse import Pulse
 from mirrord.control.syncing import Seen
 from mirrord.control.works import Works
@@ -44,7 +46,7 @@ class Publishing:
         self._works = works
         self._pulse = pulse or Pulse()
         self._ended = ended
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a run that is joined may end that very moment
         self._runs: dict[str, tuple[SnapshotId, Future[Published]]] = {}
         self._hosts: dict[str, Host] = {}
         self._told: dict[str, str] = {}
@@ -67,7 +69,7 @@ class Publishing:
                     return future
                 raise Locked(f"{mirror}: publishing {signed.snapshot.id}: {under_way} is being published; wait for it")
             future = self._works.uploading.submit(
-                self._run, mirror, signed, seen, allow_deletions=allow_deletions, mend=mend, suspects=suspects
+                self._attend, mirror, signed, seen, allow_deletions=allow_deletions, mend=mend, suspects=suspects
             )
             self._runs[mirror] = (signed.snapshot.id, future)
             return future
@@ -86,14 +88,46 @@ class Publishing:
         """Break every run off; returns at once."""
         with self._lock:
             hosts = list(self._hosts.values())
+            gatherings = list(self._gatherings.values())
+        for gathering in gatherings:
+            gathering.cancel()
         for host in hosts:
             host.abort()
+
+    def _attend(self, mirror: str, signed: Signed, seen: Seen, **how: Any) -> Published:
+        """Run with the others that bring the same snapshot, and tell them how it ended."""
+        gathering = self.gather(signed.snapshot.id, [mirror])
+        published: Published | None = None
+        try:
+            published = self._run(mirror, signed, seen, gathering, **how)
+        finally:
+            gathering.ended(mirror, serves=_serves(published))
+            self._disperse(signed.snapshot.id, gathering)
+        self._ended(published)
+        return published
+
+    def _disperse(self, snapshot: SnapshotId, gathering: Gathering) -> None:
+        """Once every run has ended, say how far apart the switches were."""
+        with self._lock:
+            if not gathering.over or self._gatherings.get(snapshot) is not gathering:
+                return
+            del self._gatherings[snapshot]
+        if gathering.skew is None:
+            return
+        switches = gathering.switches()
+        text = f"{len(switches)} mirrors switched to {snapshot} within {gathering.skew:.2f} s"
+        details = {"snapshot": snapshot, "skew_seconds": round(gathering.skew, 3), "after_seconds": switches}
+        works = self._works
+        works.jot(
+            lambda: works.journal.record(Event("publish", text, by=works.settings.controller.name, details=details))
+        )
 
     def _run(
         self,
         mirror: str,
         signed: Signed,
         seen: Seen,
+        gathering: Gathering,
         *,
         allow_deletions: bool,
         mend: bool,
@@ -112,7 +146,7 @@ class Publishing:
             with self._alone(mirror, signed.snapshot.id), works.store.reading(signed.snapshot.id):
                 works.jot(lambda: works.journal.publish_began(mirror, signed.snapshot.id, signed.snapshot.serial))
                 published = publish_with_retries(
-                    lambda: self._open(settings, mirror),
+                    lambda: self._open(settings, mirror, gathering),
                     works.me(),
                     mirror,
                     signed,
@@ -127,6 +161,7 @@ class Publishing:
                     suspects=suspects,
                     seen=got_on,
                     stop=works.stop,
+                    meeting=Seat(gathering, mirror, lambda: self._pulse.expect(doing, STANDSTILL)),
                 )
         except MirrordError as e:
             published = Published.failure(mirror, signed, e, time.monotonic() - began)
@@ -141,7 +176,6 @@ class Publishing:
         self._pulse.ended(doing)
         works.jot(lambda: works.journal.publish_ended(mirror, published.result, asdict(published)))
         self._note(published)
-        self._ended(published)
         return published
 
     @contextlib.contextmanager
@@ -159,8 +193,13 @@ class Publishing:
             if self._works.stop.wait(0.1):
                 raise Cancelled(f"{mirror}: waiting for another publish: stopped")
 
-    def _open(self, settings: Settings, mirror: str) -> Host:
-        host = open_host(self._works.accounts.account(settings, mirror))
+    def _open(self, settings: Settings, mirror: str, gathering: Gathering) -> Host:
+        try:
+            host = open_host(self._works.accounts.account(settings, mirror))
+        except MirrordError:
+            gathering.missed(mirror)
+            raise
+        gathering.reached(mirror)
         with self._lock:
             self._hosts[mirror] = host
         if self._works.stop.is_set():
@@ -184,3 +223,7 @@ class Publishing:
                 Event("publish", text, about=published.mirror, by=self._works.settings.controller.name)
             )
         )
+
+
+def _serves(published: Published | None) -> bool:
+    return published is not None and published.result in ("published", "unchanged")

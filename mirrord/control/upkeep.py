@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -95,6 +95,7 @@ class Upkeep:
         self._under_way = False
         self._due = False
         self._rests: dict[str, Rest] = {}
+        self._silent: set[str] = set()  # mirrors that did not answer when they were last looked at
 
     def take(self) -> None:
         """Take a snapshot if the source changed, and bring every mirror up to the newest."""
@@ -131,11 +132,16 @@ class Upkeep:
         self._rests.clear()
         if self._works.settings.source is None or self._mind.round is None or self._stopped():
             return
-        for mirror in self._works.settings.published():
-            self._publish(mirror.name, self._need(mirror.name, None, None) or Need())
+        published = self._works.settings.published()
+        self._publish({mirror.name: self._need(mirror.name, None, None) or Need() for mirror in published})
 
     def looked(self) -> None:
-        """After a round: publish to mirrors that were seen with old or wrong content."""
+        """After a round: publish to mirrors that were seen with old or wrong content.
+
+        One that answers again is brought forward at once: what it missed counts more than how often it was tried.
+        """
+        for name in self._answer_again():
+            self._rests.pop(name, None)
         if self._due:
             self.take()
         if self._stopped():
@@ -144,13 +150,26 @@ class Upkeep:
         if newest is None:
             return
         runs = self._works.journal.publishes()
+        needs: dict[str, Need] = {}
         for mirror in self._works.settings.published():
             need = self._need(mirror.name, newest, runs.get(mirror.name))
             rest = self._rests.get(mirror.name)
             if need is None:
                 self._rests.pop(mirror.name, None)
             elif rest is None or self._monotonic() >= rest.until:
-                self._publish(mirror.name, need)
+                needs[mirror.name] = need
+        self._publish(needs)
+
+    def _answer_again(self) -> set[str]:
+        """Return the mirrors that answered in this round and had not done so before."""
+        answered: dict[str, bool] = {}
+        for seen in self._mind.round.observations if self._mind.round is not None else ():
+            reached = seen.fault is None or seen.fault.kind is not FaultKind.UNREACHABLE
+            answered[seen.target.mirror] = answered.get(seen.target.mirror, False) or reached
+        again = {mirror for mirror in self._silent if answered.get(mirror)}
+        self._silent -= again
+        self._silent |= {mirror for mirror, any_of_it in answered.items() if not any_of_it}
+        return again
 
     def _need(self, mirror: str, newest: SnapshotId | None, run: Run | None) -> Need | None:
         """Say what a mirror needs by what is held true of it; None for nothing."""
@@ -162,27 +181,28 @@ class Upkeep:
         failed = run is not None and run.result == "failed"
         return Need() if newest is not None and (old or failed) else None
 
-    def _publish(self, mirror: str, need: Need) -> None:
-        if self._publisher.busy(mirror):
-            return
+    def _publish(self, needs: Mapping[str, Need]) -> None:
         settings = self._works.settings
-        rest = self._rests.get(mirror)
-        length = min(2 * (rest.length if rest is not None else settings.probe.every), settings.snapshot.every)
-        self._rests[mirror] = Rest(self._monotonic() + length, length)
-        self._later(self._starting.submit(self._start, mirror, need), self._started)
+        idle = {mirror: need for mirror, need in needs.items() if not self._publisher.busy(mirror)}
+        for mirror in idle:
+            rest = self._rests.get(mirror)
+            length = min(2 * (rest.length if rest is not None else settings.probe.every), settings.snapshot.every)
+            self._rests[mirror] = Rest(self._monotonic() + length, length)
+        if idle:
+            self._later(self._starting.submit(self._start, idle), self._started)
 
-    def _start(self, mirror: str, need: Need) -> None:
+    def _start(self, needs: Mapping[str, Need]) -> None:
         """Begin to publish, on a worker; raises Braked where our state is older than what the mirrors serve."""
         works = self._works
         syncing.check_state(works, by_hand=False)
         newest = works.store.newest()
         if newest is None:
             return
-        unsigned: MirrordError | None = None
+        trouble: MirrordError | None = None
         try:
             syncing.renew(works)
         except MirrordError as e:
-            unsigned = e  # an old card is better than an old site
+            trouble = e  # an old card is better than an old site
         signed = works.store.load(newest)
         self._publisher.start(mirror, signed, seen=lambda *_: None, mend=need.mend, suspects=need.suspects)
         if unsigned is not None:
