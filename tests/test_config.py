@@ -185,7 +185,7 @@ def test_faults_between_tables_and_within_them_are_told_together(write: Write) -
         pytest.param(changed('root = "/srv/www"', 'bandwidth = "1 Mbit"'), 'such as "0", "10MB"', id="size"),
         pytest.param(
             changed('root = "/srv/www"', 'bandwidth = "1MB, 22:00-07:00 0, 05:00-06:00 2MB"'),
-            '"milan": sftp.bandwidth: 22:00-07:00 and 05:00-06:00 overlap',
+            '"lyon": sftp.bandwidth: 22:00-07:00 and 05:00-06:00 overlap',
             id="bandwidth windows",
         ),
         pytest.param(

@@ -43,6 +43,14 @@ class Recorder:
         self.began.append((mirror, signed.snapshot.serial, mend))
         return Future()
 
+    def gather(self, snapshot: str, mirrors: Collection[str]) -> None:  # noqa: ARG002 (there is only one)
+        """Note it."""
+        self.gathered.append(sorted(mirrors))
+
+    def stays_away(self, snapshot: str, mirror: str) -> None:  # noqa: ARG002 (the same)
+        """Note it."""
+        self.gathered[-1].remove(mirror)
+
     def busy(self, mirror: str) -> bool:  # noqa: ARG002 (its answer is the same for all)
         """Nothing is ever under way."""
         return False
@@ -221,3 +229,41 @@ def test_a_rollback_that_fails_holds_nothing(keeper: Keeper) -> None:
     with pytest.raises(Braked):
         keeper.home.verb("rollback", snapshot="1")
     assert keeper.home.works.journal.held(SNAPSHOTS) is None
+
+
+def test_all_mirrors_that_get_a_snapshot_are_gathered_before_the_first_starts(keeper: Keeper) -> None:
+    """Else the first would be alone when it is asked whom it waits for."""
+    keeper.upkeep.take()
+
+    keeper.look()
+    assert keeper.published.gathered == [["lyon", "milan"]]
+
+
+def test_nobody_waits_for_a_mirror_to_which_somebody_else_publishes(keeper: Keeper) -> None:
+    """An earlier snapshot is on its way there; this one comes with the next visit."""
+    keeper.upkeep.take()
+    keeper.published.locked = "milan"
+
+    keeper.look()
+    assert (keeper.published.gathered, keeper.mirrors()) == ([["lyon"]], ["lyon"])
+
+
+def test_a_mirror_that_answers_again_is_brought_forward_at_once(keeper: Keeper) -> None:
+    """
+    The pauses between tries have grown to a quarter of an hour while it was away; readers may be sent there as soon
+    as it is up.
+    """
+    keeper.upkeep.take()
+    keeper.look()
+    for _ in range(12):
+        keeper.now += 3600
+        keeper.look(milan=1, lyon=0)
+    keeper.mirrors()
+    keeper.look(milan=1, lyon=0)
+    assert keeper.mirrors() == []
+
+    keeper.look(milan=1, lyon=GONE)
+    keeper.look(milan=1, lyon=GONE)
+    assert keeper.mirrors() == []
+    keeper.look(milan=1, lyon=0)
+    assert keeper.mirrors() == ["lyon"]

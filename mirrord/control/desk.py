@@ -165,6 +165,7 @@ class Desk:
                 runs[name] = self.publishing.start(name, signed, seen=seen, allow_deletions=allow)
             except MirrordError as e:
                 runs[name] = e
+                self.publishing.stays_away(signed.snapshot.id, name)
         rows = []
         for name, run in runs.items():
             published = run.result() if isinstance(run, Future) else Published.failure(name, signed, run, 0.0)

@@ -50,6 +50,35 @@ class Publishing:
         self._runs: dict[str, tuple[SnapshotId, Future[Published]]] = {}
         self._hosts: dict[str, Host] = {}
         self._told: dict[str, str] = {}
+        self._gatherings: dict[SnapshotId, Gathering] = {}
+
+    def gather(self, snapshot: SnapshotId, mirrors: Collection[str]) -> Gathering:
+        """Let runs that are about to start for these mirrors meet before they switch.
+
+        Whoever calls it starts them all, or calls `stays_away` for one that he could not start.
+        """
+        with self._lock:
+            gathering = self._gatherings.get(snapshot)
+            if gathering is None or gathering.over:
+                gathering = self._gatherings[snapshot] = Gathering(self._works.settings.together())
+            gathering.expect(mirrors)
+            return gathering
+
+    def _joined(self, snapshot: SnapshotId, mirror: str, run: Future[Published]) -> None:
+        """Take in how a run ended that may have told its gathering before somebody gathered anew."""
+        with self._lock:
+            gathering = self._gatherings.get(snapshot)
+        if gathering is not None and not run.cancelled():
+            gathering.ended(mirror, serves=_serves(run.result()))
+            self._disperse(snapshot, gathering)
+
+    def stays_away(self, snapshot: SnapshotId, mirror: str) -> None:
+        """Let nobody wait for a mirror: no run was started for it."""
+        with self._lock:
+            gathering = self._gatherings.get(snapshot)
+        if gathering is not None:
+            gathering.ended(mirror, serves=False)
+            self._disperse(snapshot, gathering)
 
     def start(
         self,
@@ -66,6 +95,7 @@ class Publishing:
             if mirror in self._runs and not self._runs[mirror][1].done():
                 under_way, future = self._runs[mirror]
                 if under_way == signed.snapshot.id:
+                    future.add_done_callback(lambda run: self._joined(under_way, mirror, run))
                     return future
                 raise Locked(f"{mirror}: publishing {signed.snapshot.id}: {under_way} is being published; wait for it")
             future = self._works.uploading.submit(

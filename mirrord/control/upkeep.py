@@ -51,6 +51,14 @@ class Publisher(Protocol):
         """Publish to a mirror; raises Locked where another snapshot is on its way there."""
         ...
 
+    def gather(self, snapshot: SnapshotId, mirrors: Collection[str]) -> object:
+        """Let runs that are about to start for these mirrors meet before they switch."""
+        ...
+
+    def stays_away(self, snapshot: SnapshotId, mirror: str) -> None:
+        """Let nobody wait for a mirror for which no run could be started."""
+        ...
+
     def busy(self, mirror: str) -> bool:
         """Tell whether a run is under way."""
         ...
@@ -204,9 +212,15 @@ class Upkeep:
         except MirrordError as e:
             trouble = e  # an old card is better than an old site
         signed = works.store.load(newest)
-        self._publisher.start(mirror, signed, seen=lambda *_: None, mend=need.mend, suspects=need.suspects)
-        if unsigned is not None:
-            raise unsigned
+        self._publisher.gather(newest, needs)
+        for mirror, need in needs.items():
+            try:
+                self._publisher.start(mirror, signed, seen=lambda *_: None, mend=need.mend, suspects=need.suspects)
+            except MirrordError as e:
+                self._publisher.stays_away(newest, mirror)
+                trouble = trouble or (None if isinstance(e, Locked) else e)
+        if trouble is not None:
+            raise trouble
 
     def _started(self, outcome: MirrordError | None) -> None:
         if not isinstance(outcome, Locked | Cancelled):
