@@ -32,11 +32,11 @@ from mirrord.hosts import (
     Staged,
     Switched,
 )
-from mirrord.hosts.files import Files, Op, Outcome, Pulse, Put, Read, Remove, Rewrite, Traits, Trouble
+from mirrord.hosts.files import Files, Op, Outcome, Pulse, Put, Read, Remove, Rewrite, Stat, Traits, Trouble
 from mirrord.hosts.layout import STAGING, Layout, Turn
 from mirrord.hosts.lock import BEAT, DOUBT, OWN, Liveness, Lock, is_alive
 from mirrord.hosts.releases import Releases
-from mirrord.hosts.remembered import TRAITS
+from mirrord.hosts.remembered import TRAITS, Server
 from mirrord.hosts.staging import Mending, Source, Staging, list_base
 from mirrord.hosts.steps import Flight, Pause, Steps, need
 from mirrord.hosts.trees import Tree, compare, gather, list_tree, tree_of
@@ -87,6 +87,19 @@ class FilesHost:
         self._dice = dice or random.SystemRandom()  # no server should foresee it
         self._alive = alive
         self._current: SnapshotId | None = None
+
+    @property
+    def server(self) -> Server | None:
+        """Who answers, as far as a login shows; None for a folder of this machine."""
+        found = getattr(self._files, "server", None)
+        return found if isinstance(found, Server) else None
+
+    def round_trip(self) -> float:
+        """Return the seconds that the smallest question takes."""
+        began = self._clock()
+        for outcome in self._files.carry_out([Stat(b"")]):
+            del outcome
+        return self._clock() - began
 
     def survey(self) -> Survey:
         """Look, change nothing, need no lock."""
@@ -427,6 +440,10 @@ class FilesHold:
             self._layout, Source.of(signed, content), self.found, self._nonce, self._confirm, self._trashed
         )
         return self._crew.run(mending.run(suspects, seen))
+
+    def do(self, steps: Steps[T], *, stoppable: bool = True) -> T:
+        """Do what some steps ask for, under this lock."""
+        return self._crew.run(steps, stoppable=stoppable)
 
     def post(self, files: Mapping[bytes, bytes], mtime: int) -> None:
         """Write files beside `.mirrord/`, then rename them into what is served now."""

@@ -27,6 +27,7 @@ from typing import ClassVar
 
 from mirrord.errors import Braked, Conflict
 from mirrord.hosts import Known, Pruned
+from mirrord.hosts.exhibit import exhibits_of
 from mirrord.hosts.files import (
     Attributes,
     Kind,
@@ -345,6 +346,7 @@ class Layout(ABC):
             away[release_path(release)] = release.encode() + mark
         away |= {STAGING + b"/" + name: b"staged." + name + mark for name in found.staging if name not in leave}
         trials = [name for name in found.temps if is_trial(name)]
+        away |= {exhibits_of(name): exhibits_of(name) + mark for name in trials}
         away |= {OWN + b"/" + name: name + mark for name in (*trials, *self.litter(found))}
         stale = [release for release in found.left if release not in found.releases and release != found.current]
         notes = [name for name in found.own if name.startswith(_LEFT) and _left_of(name) in (*drop, *stale)]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from mirrord.errors import Unavailable
+from mirrord.hosts.exhibit import is_exhibit
 from mirrord.hosts.files import Kind, Op, Outcome, ReadLink, Remove, Rename, SetMode, Stat, Symlink, Trouble
 from mirrord.hosts.layout import Answers, Layout, Turn, Turned, denied, id_in, left_path, release_path
 from mirrord.hosts.lock import OWN
@@ -40,6 +41,8 @@ class Releases(Layout):
     def judge(self, answers: Answers) -> tuple[SnapshotId | None, str | None]:
         """Say which release the link names, or what stands there in place of ours."""
         link, stat = answers[ReadLink(self.serve)], answers[Stat(self.serve)]
+        if link.good and is_exhibit(link.value):
+            return None, None
         if link.good:
             release = self._release_of(link.value)
             return release, None if release else self.obstacle(f"a link to {show(link.value)!r}")
@@ -83,7 +86,7 @@ class Releases(Layout):
         return b"../" * self.serve.count(b"/") + release_path(release)
 
     def _named(self, outcome: Outcome) -> SnapshotId | None:
-        if outcome.trouble is Trouble.MISSING:
+        if outcome.trouble is Trouble.MISSING or (outcome.good and is_exhibit(outcome.value)):
             return None
         release = self._release_of(outcome.value) if outcome.good else None
         if release is None:
