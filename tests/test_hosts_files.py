@@ -28,6 +28,7 @@ from mirrord.hosts.files import (
     Put,
     Read,
     ReadLink,
+    ReadPart,
     Remove,
     RemoveFolder,
     Rename,
@@ -339,6 +340,18 @@ def test_walking_shows_every_depth_and_follows_no_link(files: Files) -> None:
         b"link": Kind.LINK,
     }
     assert one(files, Walk(b"gone")).trouble is Trouble.MISSING
+
+
+def test_a_part_of_a_file_is_read_and_no_more(files: Files) -> None:
+    """What was sent is read back in pieces, of large files only some: over the end there is nothing, not an error."""
+    data = bytes(range(251)) * 2789
+    all_good(files, [put(b"file", data)])
+
+    parts = [ReadPart(b"file", 0, 5), ReadPart(b"file", 33_000, 600_000), ReadPart(b"file", len(data) - 1, 9)]
+    assert [one(files, part).value for part in parts] == [data[:5], data[33_000:633_000], data[-1:]]
+    assert one(files, ReadPart(b"file", 800_000, 9)).value == b""
+    assert one(files, ReadPart(b"file", 5, 0)).value == b""
+    assert one(files, ReadPart(b"gone", 0, 5)).trouble is Trouble.MISSING
 
 
 @needs("symlink")

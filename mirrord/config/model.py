@@ -27,11 +27,13 @@ from mirrord.config.units import (
     LocalPath,
     Rates,
     SignerKey,
+    Size,
     Text,
     Together,
     read_address,
     read_dns_name,
 )
+from mirrord.hosts import READ_BACK
 from mirrord.hosts.bandwidth import UNLIMITED
 from mirrord.switches import Endpoint
 
@@ -126,6 +128,7 @@ class Publish(Section):
 
     together: Together = "none"
     together_wait: Annotated[Duration, Field(gt=0)] = 10 * _MINUTE
+    read_back: Size = READ_BACK
 
 
 class GuardLimits(Section):

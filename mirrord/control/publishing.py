@@ -191,6 +191,7 @@ class Publishing:
                     suspects=suspects,
                     seen=got_on,
                     stop=works.stop,
+                    read_back=settings.publish.read_back,
                     meeting=Seat(gathering, mirror, lambda: self._pulse.expect(doing, STANDSTILL)),
                 )
         except MirrordError as e:
