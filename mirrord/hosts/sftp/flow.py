@@ -147,6 +147,11 @@ class Lane:
         """Bytes that stand before whatever is begun next."""
         return self._in_flight + self._owed
 
+    @property
+    def full(self) -> bool:
+        """Tell whether the window is what holds it back, rather than a slow line or server."""
+        return self.load >= self._limit >= min(FIRST_IN_FLIGHT, self.terms.in_flight)
+
     def bound(self, in_flight: int | None) -> None:
         """Have so many bytes under way at most from now on; None: as many as the terms allow."""
         self._most = min(self.terms.in_flight, in_flight) if in_flight is not None else self.terms.in_flight
@@ -445,6 +450,15 @@ class Flow:
     def unanswered(self) -> int:
         """Requests that were not answered yet, on all lanes."""
         return sum(lane.unanswered for lane in self.lanes)
+
+    @property
+    def crowded(self) -> bool:
+        """Tell whether every lane has as much under way as it may, and gets its answers in good time."""
+        return all(lane.full for lane in self.lanes)
+
+    def add(self, terms: Terms) -> None:
+        """Spread what comes over one lane more."""
+        self.lanes = (*self.lanes, Lane(terms))
 
     def bound(self, in_flight: int | None) -> None:
         """Have so many bytes under way on each lane at most from now on; None: as many as the terms allow."""

@@ -4,7 +4,9 @@ The one door to paramiko: nobody else imports it, and its exceptions become ours
 the login and the channels; files, windows and waiting are our own (`flow`), because its SFTP client drops replies.
 
 - The host's key is pinned: only its type is negotiated, and it is compared before we log in.
-- One connection, several channels, each with its own server process and its own window.
+- One connection, several channels, each with its own server process and its own window. A host that grants fewer is
+  asked for more connections once a window is what limits us, one by one, until it says no; what it refused is not
+  asked for again soon (`manners`).
 - Few round trips: the login is sent together with the request for the service that takes it, all channels are asked
   for at once, and SFTP's greeting travels with the request to start SFTP.
 - A peer that falls silent is noticed by our own timer; paramiko's keepalive never notices. `abort` closes the
@@ -21,6 +23,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, cast
 
@@ -43,10 +46,13 @@ from mirrord.hosts.remembered import Server
 from mirrord.hosts.sftp import wire
 from mirrord.hosts.sftp.dialogue import COPY_DATA, HARD_LINK, LIMITS, POSIX_RENAME, STATVFS, Terms
 from mirrord.hosts.sftp.flow import Flow
+from mirrord.hosts.sftp.manners import Manners
 from mirrord.hosts.sftp.road import Allowance, Deadline, Road, here_and_now
 
 CHANNELS = 4
 """Measured at 50 ms: one channel publishes in 6-9 s what three do in 3 s; more gain nothing."""
+JOIN = 5.0
+"""Seconds in which one more connection must be there, or we do without; the work waits meanwhile."""
 STALL = 30.0
 """Seconds without any answer after which a connection is given up."""
 KEEPALIVE = 15
@@ -57,6 +63,8 @@ OUR_WINDOW = 8 * 1024 * 1024
 """Bytes that a server may send on a channel before we say that we read them."""
 KEPT_BACK = 96 * 1024
 """Bytes that OpenSSH may have read without saying so yet: three packets of a channel."""
+MOST_IN_FLIGHT = 8 * 1024 * 1024
+"""Bytes under way on a channel at most: some servers open a window of 4 GiB."""
 HANDLES, MOST_HANDLES = 256, 1000
 """Files open at once on a channel: where the server does not say how many it allows, and at most."""
 CHUNK = 4
@@ -74,6 +82,8 @@ _HOST_KEYS = {
     "ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256"),
 }
 """Type of a pinned key -> algorithms by which a host proves that it has it."""
+
+MANNERS = Manners()
 
 LOG = logging.getLogger(__name__)
 _PARAMIKO_LOG = f"{__name__}.paramiko"
@@ -223,6 +233,28 @@ class _FewerChannels(Exception):
     """The server dropped us when we asked for several channels."""
 
 
+class _Line:
+    """One connection, and the channels on it that speak SFTP."""
+
+    def __init__(self, road: Road) -> None:
+        self.road = road
+        self.transport: _Transport | None = None
+        self.channels: list[paramiko.Channel] = []
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether it stands."""
+        return self.transport is not None and self.transport.is_active()
+
+    def close(self) -> None:
+        """Let go; never blocks on a stalled peer."""
+        self.road.close()
+        if self.transport is not None:
+            self.transport.close()
+            # Else a handshake that failed leaves the thread of its timer behind.
+            self.transport.packetizer.complete_handshake()
+
+
 class SftpFiles:
     """An account's files over SFTP; `mirrord.hosts.files.Files` is the contract."""
 
@@ -237,9 +269,11 @@ class SftpFiles:
         self._stall = stall
         self._doing = "working over SFTP"
         self._bell = _Bell()
-        self._road: Road | None = None
-        self._transport: _Transport | None = None
-        self._channels: list[paramiko.Channel] = []
+        self._lines: list[_Line] = []
+        self._channels: list[paramiko.Channel] = []  # of all lines, as the lanes of the flow
+        self._wanted = 1  # channels in all
+        self._keys: tuple[tuple[str, bytes], paramiko.PKey] | None = None
+        self._terms = Terms()  # of every channel, but for its window
         self._flow = Flow(())
         self._waited = 0.0
         self._cancelled = False
@@ -261,43 +295,53 @@ class SftpFiles:
 
         Raises Unavailable, Refused, BadConfig.
         """
-        pinned = _pinned_key(account)
-        key = _private_key(account)
+        keys = _pinned_key(account), _private_key(account)
         deadline = Deadline.after(timeout)
-        for count in (channels, 1):
+        whose = _whose(account)
+        count = min(channels, MANNERS.of(whose).channels)
+        while True:
             files = cls(account, stall=stall, local=local)
+            files._keys, files._wanted = keys, channels
             try:
-                files._connect(pinned, key, deadline, count)
+                files._agree(files._connect(deadline, count))
             except _FewerChannels:
                 files.close()
+                count //= 2
+                MANNERS.granted(whose, channels=count)
             except BaseException:
                 files.close()
                 raise
             else:
                 return files
-        raise Unavailable(f"{account.mirror}: starting SFTP: the other side closed the connection")
 
     # Logging in
 
-    def _connect(self, pinned: tuple[str, bytes], key: paramiko.PKey, deadline: Deadline, channels: int) -> None:
+    def _connect(self, deadline: Deadline, channels: int) -> Sequence[wire.Reply]:
+        """Log in once more; return what the server answered to the greeting."""
         account = self._account
+        assert self._keys is not None
+        pinned, key = self._keys
         try:
             self._doing = f"connecting to {account.host} port {account.port}"
-            self._road = Road.to(account.host, account.port, deadline, self._stall)
-            transport = self._shake_hands(self._road, pinned, deadline)
+            line = _Line(Road.to(account.host, account.port, deadline, self._stall))
+            self._lines.append(line)
+            transport = self._shake_hands(line, pinned, deadline)
             self._doing = f"logging in as {account.user}"
             asked = self._log_in(transport, key, deadline, channels)
             self._doing = "starting SFTP"
-            self._start_sftp(transport, asked, deadline)
+            answers = self._start_sftp(line, transport, asked, deadline)
         except _FOREIGN as e:
             raise self._ours(e) from e
         except wire.Malformed as e:
             raise Unavailable(f"{self._where}: {e}") from e
         self._doing = "working over SFTP"
+        if len(line.channels) < channels:
+            MANNERS.granted(_whose(account), channels=len(line.channels))
+        return answers
 
-    def _shake_hands(self, road: Road, pinned: tuple[str, bytes], deadline: Deadline) -> _Transport:
+    def _shake_hands(self, line: _Line, pinned: tuple[str, bytes], deadline: Deadline) -> _Transport:
         """Agree on keys with the host that has the pinned one."""
-        self._transport = transport = _Transport(cast("Any", road), default_window_size=OUR_WINDOW)
+        line.transport = transport = _Transport(cast("Any", line.road), default_window_size=OUR_WINDOW)
         transport.set_log_channel(_PARAMIKO_LOG)
         options = transport.get_security_options()
         options.ciphers = _CIPHERS
@@ -309,7 +353,7 @@ class SftpFiles:
         transport.start_client(event=agreed)
         other = f"its key is not the pinned one ({pinned[0]}); if it was re-installed, update host_key"
         try:
-            self._await(agreed, deadline)
+            self._await(agreed, transport, deadline)
         except ssh_exception.IncompatiblePeer as e:
             if "host key" in str(e):
                 raise Refused(f"{self._where}: {other}") from e
@@ -328,7 +372,7 @@ class SftpFiles:
         answered = transport.log_in(self._account.user, key)
         # OpenSSH reads on where the login ended; others may not like to be asked before.
         asked = transport.ask_for_channels(channels) if _is_openssh(transport) else []
-        self._await(answered, deadline)
+        self._await(answered, transport, deadline)
         if not transport.is_authenticated():
             raise Refused(
                 f"{self._where}: the host does not take our key; add this line to the account's authorized_keys:"
@@ -336,8 +380,10 @@ class SftpFiles:
             )
         return asked or transport.ask_for_channels(channels)
 
-    def _start_sftp(self, transport: _Transport, asked: list[_Asked], deadline: Deadline) -> None:
-        """Start SFTP on as many channels as we get, and greet."""
+    def _start_sftp(
+        self, line: _Line, transport: _Transport, asked: list[_Asked], deadline: Deadline
+    ) -> Sequence[wire.Reply]:
+        """Start SFTP on as many channels as we get, and greet; return what the first answered."""
         ordered = _is_openssh(transport)
         greeting = wire.encode(0, wire.Init())
         if ordered:  # it says what it can anyway; to others an unknown request may be a shock
@@ -345,39 +391,43 @@ class SftpFiles:
         try:
             started = []
             for channel, answered in asked:
-                self._await(answered, deadline)
+                self._await(answered, transport, deadline)
                 if transport.has(channel):
                     started.append((channel, transport.ask_for_sftp(channel)))
             if not started:
                 raise Refused(f"{self._where}: the host grants no session; does the account allow SFTP?")
             for channel, answered in started:
-                self._await(answered, deadline)
+                self._await(answered, transport, deadline)
                 if not _is_over(channel):
                     channel.in_buffer.set_event(cast("Any", self._bell))
-                    channel.settimeout(deadline.left)
-                    channel.sendall(greeting)  # only now the server takes anything: its window was 0 before
-                    channel.settimeout(0.0)
-                    self._channels.append(channel)
-            answers = self._greet(deadline, 2 if ordered else 1)
+                    _say(channel, greeting, deadline)  # only now the server takes anything: its window was 0 before
+                    line.channels.append(channel)
+            answers = self._greet(line.channels, transport, 2 if ordered else 1, deadline)
         except _BROKEN as e:
             if len(asked) > 1 and not deadline.over and not self._cancelled:
                 raise _FewerChannels from e
             raise
-        self._channels = [channel for channel, answer in zip(self._channels, answers, strict=True) if answer]
+        line.channels = [channel for channel, answer in zip(line.channels, answers, strict=True) if answer]
         first = next((answer for answer in answers if answer), None)
         if first is None:
             transport.join(LAST_WORDS)
             if not transport.is_active():
                 raise transport.get_exception() or EOFError
             raise Refused(f"{self._where}: the account has no SFTP")
-        self._agree(first, ordered=ordered)
+        if not ordered and not self._channels and LIMITS in _extensions(first[0]):
+            _say(line.channels[0], wire.encode(0, wire.Limits()), deadline)
+            (told,) = self._greet(line.channels[:1], transport, 1, deadline)
+            first = [*first, *(told or ())]
+        return first
 
-    def _greet(self, deadline: Deadline, expected: int) -> list[list[wire.Reply] | None]:
+    def _greet(
+        self, channels: Sequence[paramiko.Channel], transport: _Transport, expected: int, deadline: Deadline
+    ) -> list[list[wire.Reply] | None]:
         """Wait for what each channel answers to the greeting; None for one that closed before it had answered."""
-        frames = [wire.Frames() for _ in self._channels]
-        answers: list[list[wire.Reply] | None] = [[] for _ in self._channels]
+        frames = [wire.Frames() for _ in channels]
+        answers: list[list[wire.Reply] | None] = [[] for _ in channels]
         while True:
-            for place, channel in enumerate(self._channels):
+            for place, channel in enumerate(channels):
                 answer, over = answers[place], _is_over(channel)
                 if channel.recv_ready():
                     for packet in frames[place].feed(channel.recv(OUR_WINDOW)):
@@ -387,29 +437,31 @@ class SftpFiles:
                     answers[place] = None
             if all(answer is None or len(answer) >= expected for answer in answers):
                 break
-            self._check(deadline)
+            self._check(transport, deadline)
             self._bell.wait(deadline.left)
         return answers
 
-    def _agree(self, answers: Sequence[wire.Reply], *, ordered: bool) -> None:
+    def _agree(self, answers: Sequence[wire.Reply]) -> None:
         """Learn from the first channel's answers what the server can."""
         version = answers[0]
         if not isinstance(version, wire.Version) or version.version < wire.VERSION:
             raise Refused(f"{self._where}: the host speaks no SFTP version 3")
-        extensions = frozenset(name for name, _ in version.extensions)
+        (line,) = self._lines
+        transport = line.transport
+        assert transport is not None
+        ordered, extensions = _is_openssh(transport), _extensions(version)
         block, handles = wire.SAFE_BLOCK, HANDLES
         limits = answers[1] if len(answers) > 1 else None
         if LIMITS in extensions and isinstance(limits, wire.ExtendedReply):
             capacity = wire.Capacity.decode(limits.data)
             block = max(block, min(capacity.read or block, capacity.write or block))
             handles = min(capacity.handles or handles, MOST_HANDLES)
-        assert self._transport is not None
         self.server = Server(
-            banner=self._transport.remote_version,
+            banner=transport.remote_version,
             extensions=tuple(sorted(name.decode("utf-8", "replace") for name in extensions)),
-            cipher=self._transport.local_cipher,
-            mac="" if "gcm" in self._transport.local_cipher else self._transport.local_mac or "",
-            channels=len(self._channels),
+            cipher=transport.local_cipher,
+            mac="" if "gcm" in transport.local_cipher else transport.local_mac or "",
+            channels=len(line.channels),
             block=block,
             handles=handles,
             told=isinstance(limits, wire.ExtendedReply),
@@ -422,33 +474,55 @@ class SftpFiles:
             space=STATVFS in extensions,
             copy_data=COPY_DATA in extensions,
         )
-        lanes = []
-        for channel in self._channels:
-            window = channel.out_window_size
-            in_flight = max(window - KEPT_BACK, window // 2)
-            if limit := self._account.bandwidth.least:
-                block = min(block, max(_PACKET, 2 * limit // len(self._channels)))
-            lanes.append(
-                Terms(
-                    in_flight=in_flight,
-                    replies=OUR_WINDOW // 2,
-                    block=min(block, in_flight),
-                    handles=handles,
-                    extensions=extensions,
-                    ordered=ordered,
-                    root=os.fsencode(self._account.root),
-                )
-            )
-        self._flow = Flow(lanes)
+        if limit := self._account.bandwidth.least:
+            block = min(block, max(_PACKET, 2 * limit // len(line.channels)))
+        self._terms = Terms(
+            replies=OUR_WINDOW // 2,
+            block=block,
+            handles=handles,
+            extensions=extensions,
+            ordered=ordered,
+            root=os.fsencode(self._account.root),
+        )
+        self._take_up(line)
 
-    def _await(self, event: threading.Event, deadline: Deadline) -> None:
+    def _take_up(self, line: _Line) -> None:
+        """Work on the channels of a line as well."""
+        for channel in line.channels:
+            window = min(channel.out_window_size, MOST_IN_FLIGHT)
+            in_flight = max(window - KEPT_BACK, window // 2)
+            self._flow.add(replace(self._terms, in_flight=in_flight, block=min(self._terms.block, in_flight)))
+            self._channels.append(channel)
+
+    def _widen(self) -> None:
+        """Open one more connection, where a host grants fewer channels than we want and does not say no."""
+        short = self._wanted - len(self._channels)
+        whose = _whose(self._account)
+        may = MANNERS.of(whose)
+        if short <= 0 or self._account.bandwidth.least or len(self._lines) >= may.connections:
+            self._wanted = 0  # ask no more
+            return
+        doing, lines = self._doing, len(self._lines)
+        try:
+            self._connect(Deadline.after(JOIN), min(short, may.channels))
+        except Cancelled:
+            raise
+        except (MirrordError, _FewerChannels) as e:
+            LOG.debug("%s: one more connection: %s", self._who, e)
+            self._wanted, self._doing = 0, doing
+            MANNERS.granted(whose, connections=lines)
+            for line in self._lines[lines:]:
+                line.close()
+            del self._lines[lines:]
+        else:
+            self._take_up(self._lines[-1])
+
+    def _await(self, event: threading.Event, transport: _Transport, deadline: Deadline) -> None:
         """Wait for what paramiko's thread is to tell us. Raises its exception where it ended instead."""
         event.wait(deadline.left)
-        self._check(deadline)
+        self._check(transport, deadline)
 
-    def _check(self, deadline: Deadline) -> None:
-        transport = self._transport
-        assert transport is not None
+    def _check(self, transport: _Transport, deadline: Deadline) -> None:
         if self._cancelled:
             raise Cancelled(f"{self._where}: told to stop")
         if not transport.is_active():
@@ -472,6 +546,8 @@ class SftpFiles:
                     next_pulse = now + pulse.every
                 while held is not None and flow.offer(held, now):
                     held = next(source, None)
+                if held is not None and self._wanted > len(self._channels) and flow.crowded:
+                    self._widen()
                 if flow.busy:
                     self._exchange(now if flow.outcomes else next_pulse)
                 while flow.outcomes:
@@ -505,12 +581,8 @@ class SftpFiles:
     def close(self) -> None:
         """Let go of the connection; never blocks on a stalled peer."""
         self._unusable = self._unusable or "the connection was closed"
-        if self._road is not None:
-            self._road.close()
-        if self._transport is not None:
-            self._transport.close()
-            # Else a handshake that failed leaves the thread of its timer behind.
-            self._transport.packetizer.complete_handshake()
+        for line in self._lines:
+            line.close()
         self._bell.set()
 
     @property
@@ -560,7 +632,7 @@ class SftpFiles:
                 self._flow.feed(place, channel.recv(OUR_WINDOW), time.monotonic())
                 moved = True
             elif over:
-                raise (self._transport and self._transport.get_exception()) or EOFError
+                raise channel.get_transport().get_exception() or EOFError
         if moved:
             self._waited = 0.0
         return moved
@@ -586,7 +658,10 @@ class SftpFiles:
         """Translate; after `abort` whatever broke broke because of it."""
         if self._cancelled:
             return Cancelled(f"{self._where}: told to stop")
-        if self._road is not None and self._road.gave_up:
+        lost = [place for place, line in enumerate(self._lines) if not line.alive]
+        if lost and 0 not in lost:  # it took back what it had granted
+            MANNERS.granted(_whose(self._account), connections=lost[0])
+        if any(line.road.gave_up for line in self._lines):
             return Unavailable(f"{self._where}: it took nothing for {self._stall:g} s")
         return translate(error, self._where)
 
@@ -598,6 +673,21 @@ def _nothing() -> None:
 def _is_openssh(transport: paramiko.Transport) -> bool:
     """Tell whether the server is one that is known to keep strict order."""
     return "OpenSSH" in transport.remote_version
+
+
+def _whose(account: Account) -> tuple[str, int, str]:
+    """Name the account whose manners are learnt."""
+    return account.host, account.port, account.user
+
+
+def _extensions(version: wire.Reply) -> frozenset[bytes]:
+    return frozenset(name for name, _ in version.extensions) if isinstance(version, wire.Version) else frozenset()
+
+
+def _say(channel: paramiko.Channel, words: bytes, deadline: Deadline) -> None:
+    channel.settimeout(deadline.left)
+    channel.sendall(words)
+    channel.settimeout(0.0)
 
 
 def _is_over(channel: paramiko.Channel) -> bool:
