@@ -55,3 +55,57 @@ def _against_links(traits: Traits, follows: bool | None) -> str:
     if not traits.rename_folder:
         return "a finished tree cannot be renamed to its place there"
     return ""
+
+
+def what_follows(trait: str, *, works: bool, keep: int) -> str:
+    """Say what it means for publishing that an account can do something, or cannot; `keep` releases stay there."""
+    yes, no = _FOLLOWS[trait]
+    return (yes if works else no).format(keep=keep)
+
+
+_FOLLOWS = {
+    "symlink": (
+        "readers can be led by a link",
+        "no layout releases: readers are led by renames",
+    ),
+    "replace_link": (
+        "layout releases: readers see a whole release, or the one before",
+        "no layout releases: replacing the link would leave a gap, or move what it leads to",
+    ),
+    "replace": (
+        "served files are replaced without a gap",
+        "a file that is replaced where it is served is missing for a moment",
+    ),
+    "rename_folder": (
+        "a finished tree comes in by one rename",
+        "only layout inplace: files come in one by one, and readers may see a mixture",
+    ),
+    "hard_link": (
+        "unchanged files cost nothing to send and nothing to keep",
+        "every file of every release is sent, and keep = {keep} costs {keep} times the site's space",
+    ),
+    "exclusive": (
+        "two controllers never publish at once",
+        "two controllers could both hold the lock: let only one publish here",
+    ),
+    "mtime": (
+        "finished files are known again: a broken-off publish continues",
+        "nothing can be published: a finished file cannot be told from a half one",
+    ),
+    "any_name": (
+        "any file name of the site arrives as it is",
+        "some names of the site may be refused or changed: letters with accents, bytes that are no UTF-8",
+    ),
+    "space": (
+        "room is asked for before anything is sent",
+        "a full disk is noticed only when it is full",
+    ),
+    "copy_data": (
+        "of a large file that changed in places only these are sent",
+        "a file that changed is sent whole",
+    ),
+    "hashes": (
+        "what arrived is proved by the server's own SHA-256",
+        "what arrived is proved by sizes, and by reading some of it back",
+    ),
+}

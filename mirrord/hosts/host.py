@@ -94,6 +94,11 @@ class FilesHost:
         found = getattr(self._files, "server", None)
         return found if isinstance(found, Server) else None
 
+    @property
+    def traits(self) -> Traits:
+        """What the account can do, as far as is known."""
+        return self._files.traits
+
     def round_trip(self) -> float:
         """Return the seconds that the smallest question takes."""
         began = self._clock()
