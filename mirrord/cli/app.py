@@ -36,6 +36,8 @@ app = typer.Typer(
 )
 config = typer.Typer(help="Check, show or begin the configuration.")
 app.add_typer(config, name="config", rich_help_panel=SET_UP)
+mirror = typer.Typer(help="Try what a mirror can do, before it matters.")
+app.add_typer(mirror, name="mirror", rich_help_panel=SET_UP)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object; everything else goes to standard error.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Answer every question with yes.")]
@@ -471,6 +473,28 @@ def demo(
         return 0
 
     return alone(context, as_json, act)
+
+
+@mirror.command("check")
+def mirror_check(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The mirror.")],
+    as_json: Json = False,
+) -> int:
+    """Try what the mirror's account can do, and whether its web server serves what is put there.
+
+    Changes nothing that readers see, and leaves nothing behind.
+
+    Exit code: 0 nothing stands in the way, 3 not every address serves it, 1 none does.
+    """
+    from mirrord.cli import examined
+
+    def act(asking: Asking) -> int:
+        found = asking.call("mirror_check", mirror=name)
+        asking.show(found, examined.mirror)
+        return examined.exit_code(found)
+
+    return at_desk(context, as_json, act)
 
 
 @config.command("check")

@@ -6,6 +6,7 @@ accounts.py   what is known of the mirrors' accounts
 syncing.py    a snapshot is taken, or an earlier one taken up again
 gathering.py  mirrors that stand ready wait for each other, where that is wanted
 publishing.py it gets to all mirrors, to each in a run of its own
+examining.py  what one mirror can do, and what its web server serves, found out by trying
 looking.py    one round of looks at everything, or one fresh look at a target
 upkeep.py     what is published without a person, and when
 inbox.py      how other threads reach the one that owns everything

@@ -17,7 +17,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from mirrord.control import moving, showing, syncing
+from mirrord.control import examining, moving, showing, syncing
 from mirrord.control.looking import Looker
 from mirrord.control.mind import Mind, Reading
 from mirrord.control.publishing import Publishing
@@ -254,6 +254,11 @@ class Desk:
 
     def _alone_rules(self) -> Thresholds:
         return replace(self.works.settings.thresholds(), fall=1, rise=1)
+
+    def mirror_check(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
+        """Try what one mirror can do, and whether its web server serves what is put there."""
+        (name,) = self._publishable([str(asked.get("mirror", ""))])
+        return examining.examine(self.works, name, lambda text: talk({"event": "say", "text": text}))
 
     def explain(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
         """Say what would be decided now, and why."""
@@ -503,6 +508,7 @@ _VERBS: Mapping[str, Callable[[Desk, dict[str, Any], Talk, str], dict[str, Any]]
     "snapshots": Desk.snapshots,
     "rollback": Desk.rollback,
     "check": Desk.check,
+    "mirror_check": Desk.mirror_check,
     "explain": Desk.explain,
     "status": Desk.status,
     "switch": Desk.switch,
