@@ -178,7 +178,7 @@ class _Web:
     def _ask(self, path: bytes) -> list[Glimpse]:
         settings = self._works.settings
         http = settings.mirror(self._mirror).http
-        names = frozenset({settings.site.host, *(name for service in settings.services for name in service.dns.names)})
+        names = frozenset({settings.site.host, *(name for service in settings.services for name in service.names)})
 
         def look(target: Target) -> Glimpse:
             return glimpse(
