@@ -59,6 +59,12 @@ KEEPALIVE = 15
 """Seconds of silence after which something is sent, so that no router on the way forgets us."""
 LAST_WORDS = 0.5
 """Seconds: on a line that broke, paramiko closes the channels a moment before it says that the line is gone."""
+KEEP_CHANNELS_APART = ("OpenSSH", "AsyncSSH", "paramiko", "rclone", "Go", "SFTPGo", "mirrord")
+"""Servers that may be given several channels on one connection, as their greeting names them.
+
+ProFTPD 1.3.8 mixes up the requests of two channels, and dies of it (proftpd#1897): one file's bytes could end in
+another. Who is not known to do better gets one channel on each connection.
+"""
 OUR_WINDOW = 8 * 1024 * 1024
 """Bytes that a server may send on a channel before we say that we read them."""
 KEPT_BACK = 96 * 1024
@@ -370,6 +376,7 @@ class SftpFiles:
     def _log_in(self, transport: _Transport, key: paramiko.PKey, deadline: Deadline, channels: int) -> list[_Asked]:
         """Log in and ask for channels."""
         answered = transport.log_in(self._account.user, key)
+        channels = channels if _keeps_channels_apart(transport) else 1
         # OpenSSH reads on where the login ended; others may not like to be asked before.
         asked = transport.ask_for_channels(channels) if _is_openssh(transport) else []
         self._await(answered, transport, deadline)
@@ -688,6 +695,11 @@ def _say(channel: paramiko.Channel, words: bytes, deadline: Deadline) -> None:
     channel.settimeout(deadline.left)
     channel.sendall(words)
     channel.settimeout(0.0)
+
+
+def _keeps_channels_apart(transport: paramiko.Transport) -> bool:
+    program = transport.remote_version.removeprefix("SSH-2.0-")
+    return program.startswith(KEEP_CHANNELS_APART)
 
 
 def _is_over(channel: paramiko.Channel) -> bool:
