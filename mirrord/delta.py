@@ -104,9 +104,9 @@ def find_copies(old: Bytes, new: Bytes, go_on: Callable[[], None] = lambda: None
         shifts = (shift, 0, len(old) - len(new))
         found = _found(old, piece, at, shifts, index)
         if found is None:  # changed at its start only?
-            end = piece[-_END:]
-            if (found := _found(old, end, at + len(piece) - len(end), shifts)) is not None:
-                at, piece = at + len(piece) - len(end), end
+            tail = piece[-_END:]
+            if (found := _found(old, tail, at + len(piece) - len(tail), shifts)) is not None:
+                at, piece = at + len(piece) - len(tail), tail
         if found is None:
             at += len(piece)
             missed += 1
