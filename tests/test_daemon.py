@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.journal import Journal
 from tests.conftest import Lab
 from tests.lab.publisher import NAME, Publisher, publisher
 from tests.lab.waiting import steadily, until
@@ -185,6 +187,27 @@ def test_what_changes_in_the_source_is_published_by_itself(site: Publisher) -> N
     assert site.verb("snapshots")["snapshots"][-1]["serial"] == 2
 
 
+def test_a_mirror_that_comes_back_is_brought_forward_with_the_next_look(lab: Lab) -> None:
+    """The pauses between tries have grown while it was away; readers may be sent there the moment it is up."""
+    with publisher(lab, ("milan", "lyon"), probe_every="2s", suspicious_every="0.5s") as site:
+        lyon = site.hosts["lyon"]
+        proxy = lab.proxy("127.0.0.1", lyon.sshd.port)
+        lyon.publish_port = proxy.port
+        site.configure()
+        watched(site)
+        lyon.nginx.kill()
+        proxy.down()
+        site.write("news.html", "<h1>News</h1>")
+        news = site.verb("sync")["snapshot"]["id"]
+        failed: set[float] = set()
+        with contextlib.closing(Journal(site.state / "journal.sqlite")) as journal:
+            until(lambda: _tries(journal, "lyon", failed) > 2, 40, "tries that fail, with growing pauses")
+
+        proxy.up()
+        lyon.nginx.start()
+        until(lambda: lyon.serves == news, 4, "lyon to be brought forward")
+
+
 def test_a_shrunken_source_publishes_nothing_and_says_so(site: Publisher) -> None:
     """An unmounted disk must not empty every mirror."""
     for number in range(40):
@@ -278,6 +301,13 @@ def test_a_human_who_moved_the_name_meanwhile_is_left_in_peace(site: Publisher) 
 def _with(found: dict[str, object], **wanted: object) -> bool:
     """Tell whether what was found says what is wanted."""
     return all(found.get(name) == value for name, value in wanted.items())
+
+
+def _tries(journal: Journal, mirror: str, failed: set[float]) -> int:
+    """Count the publishes to a mirror that failed."""
+    last = journal.publishes()[mirror]
+    failed |= {last.began} if last.result == "failed" else set()
+    return len(failed)
 
 
 def _command(site: Publisher) -> list[str]:
