@@ -142,7 +142,7 @@ class FilesHost:
             lock.dropped()
 
     def _find_out(self, crew: _Crew, nonce: str) -> None:
-        """Try what the account can do, once. Raises Unavailable where it is not what this host was opened for."""
+        """Try what the account can do, once. Raises Unavailable where it is less than this host was opened for."""
         trial, self._trial = self._trial, None
         if trial is None:
             return
@@ -151,11 +151,11 @@ class FilesHost:
         except Cancelled:
             trial.broken_off()
             raise
-        if traits != self._files.traits:
-            differs = [name for name in TRAITS if getattr(traits, name) != getattr(self._files.traits, name)]
+        broken = [name for name in TRAITS if getattr(self._files.traits, name) and not getattr(traits, name)]
+        if broken:
             raise Unavailable(
-                f"{self._layout.mirror}: finding out what the account can do: it is not what the server announces"
-                f" ({', '.join(differs)}); the next try goes by what was found"
+                f"{self._layout.mirror}: finding out what the account can do: not all that the server announces works"
+                f" ({', '.join(broken)}); the next try goes by what was found"
             )
 
     def read(self, release: SnapshotId, path: bytes, limit: int) -> Iterator[bytes]:
