@@ -49,6 +49,9 @@ class Survey:
     """Those of the folders that we need outside of releases that stand; `b""` is the account's root."""
     own: frozenset[bytes] = frozenset()
     """Names in `.mirrord/`."""
+    layout: str = "releases"
+    why: str = ""
+    """Why this layout and no other, for people."""
     half: str | None = None
     """What a dead holder left in the middle, for people; whoever holds the lock next settles it first."""
     previous: tuple[bytes, ...] = ()

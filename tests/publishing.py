@@ -31,6 +31,9 @@ BEGAN = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 OWN = b".well-known/mirrord/"
 NO_GUARD = Guard(removed_percent=100.0, removed_files=10**9)
 
+KEPT = (b"left.", b"serves.", b"undo.")
+"""Beginning of the names in `.mirrord/` that stand there at rest."""
+
 Site = Mapping[bytes, bytes]
 
 
@@ -145,10 +148,11 @@ class Publisher:
         alive: bool | None = False,
         clock: Clock | None = None,
         serve: str = "current",
+        layout: str = "auto",
         **terms: Any,
     ) -> Published:
         """Publish once on an open connection; raises what `publish` raises. `alive`: what other holders seem to be."""
-        return publish(host_on(files, alive=alive, clock=clock, serve=serve), self.task(signed, **terms))
+        return publish(host_on(files, alive=alive, clock=clock, serve=serve, layout=layout), self.task(signed, **terms))
 
 
 class Clock:
@@ -170,7 +174,12 @@ class Clock:
 
 
 def host_on(
-    files: Files, *, alive: bool | None = False, clock: Clock | None = None, serve: str = "current"
+    files: Files,
+    *,
+    alive: bool | None = False,
+    clock: Clock | None = None,
+    serve: str = "current",
+    layout: str = "auto",
 ) -> FilesHost:
     """Make a host on a connection; nobody sleeps in it."""
     clock = clock or Clock()
@@ -178,7 +187,7 @@ def host_on(
     def judge(record: Record, me: Holder) -> bool | None:
         return alive
 
-    return FilesHost(files, "lyon", serve, clock=clock, wait=clock.wait, alive=judge)
+    return FilesHost(files, "lyon", serve, layout=layout, clock=clock, wait=clock.wait, alive=judge)
 
 
 def served(disk: Disk, serve: bytes = b"current") -> dict[bytes, bytes]:
@@ -200,7 +209,7 @@ def release_of(signed: Signed, content: Blobs) -> dict[bytes, bytes]:
 
 def litter(disk: Disk) -> list[bytes]:
     """What a publish should not leave behind: anything in staging or trash, temporary names, locks."""
-    own = [path for path in disk.tree(b".mirrord") if not path.startswith(b"left.") and path != b"trash"]
+    own = [path for path in disk.tree(b".mirrord") if not path.startswith(KEPT) and path != b"trash"]
     return sorted([b"staging/" + path for path in disk.tree(b"staging")] + [b".mirrord/" + path for path in own])
 
 

@@ -38,8 +38,8 @@ def test_a_host_that_does_not_answer_is_unavailable_and_named(tmp_path: Path) ->
 
 def test_a_layout_that_this_version_does_not_have_is_a_mistake_in_the_configuration(tmp_path: Path) -> None:
     """Better than to publish in a way that the web server does not expect."""
-    with pytest.raises(BadConfig, match=r'"lyon".*inplace'):
-        open_host(Account("lyon", directory=tmp_path, layout="inplace"))
+    with pytest.raises(BadConfig, match=r'"lyon".*sideways'):
+        open_host(Account("lyon", directory=tmp_path, layout="sideways"))
 
 
 def test_publishing_loads_no_ssh_until_somebody_logs_in() -> None:

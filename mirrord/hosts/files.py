@@ -7,8 +7,9 @@ how thousands of operations become a few round trips is the implementation's.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, BinaryIO, Protocol
 
@@ -251,6 +252,8 @@ class Outcome:
     value: Any = None
     trouble: Trouble | None = None
     text: str = ""
+    at: float = field(default_factory=time.monotonic, compare=False)
+    """When the answer was here, by our own monotonic clock."""
 
     @property
     def good(self) -> bool:

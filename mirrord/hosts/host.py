@@ -20,24 +20,27 @@ from typing import TypeVar
 
 from mirrord.errors import Cancelled, Full, MirrordError, Unavailable, Unverified
 from mirrord.hosts import (
+    NO_GRACE,
     READ_BACK,
     Content,
     Findings,
     Holder,
     Inspected,
     Known,
+    Linger,
     Mended,
     Progress,
     Pruned,
     Staged,
     Switched,
 )
-from mirrord.hosts.files import Files, Op, Outcome, Pulse, Put, Read, Remove, Rewrite, Stat, Traits, Trouble
-from mirrord.hosts.layout import STAGING, Layout, Turn
+from mirrord.hosts.files import Files, Kind, Op, Outcome, Pulse, Put, Read, Remove, Rewrite, Stat, Traits, Trouble, Walk
+from mirrord.hosts.layout import STAGING, TRASH, Layout, Turn, by_op, id_in
+from mirrord.hosts.lingering import NOTHING, Lingering, beside, left_lately, over, places_in, take_away
 from mirrord.hosts.lock import BEAT, DOUBT, OWN, Liveness, Lock, is_alive
-from mirrord.hosts.releases import Releases
 from mirrord.hosts.remembered import TRAITS, Server
 from mirrord.hosts.staging import Mending, Source, Staging, list_base
+from mirrord.hosts.standing import AUTO, Standing
 from mirrord.hosts.steps import Flight, Pause, Steps, need
 from mirrord.hosts.trees import Tree, compare, gather, list_tree, tree_of
 from mirrord.hosts.trying import Trial
@@ -69,6 +72,7 @@ class FilesHost:
         mirror: str,
         serve: str = "current",
         *,
+        layout: str = AUTO,
         trial: Trial | None = None,
         clock: Callable[[], float] = uptime,
         wait: Callable[[float], object] = time.sleep,
@@ -81,7 +85,9 @@ class FilesHost:
         """
         self._files = files
         self._trial = trial
-        self._layout: Layout = Releases(mirror, serve.encode(), files.traits)
+        self._mirror = mirror
+        self._standing = Standing(mirror, serve.encode(), files.traits, layout)
+        self._found: tuple[Layout, str] | None = None
         self._clock = clock
         self._wait = wait
         self._dice = dice or random.SystemRandom()  # no server should foresee it
@@ -108,9 +114,22 @@ class FilesHost:
 
     def survey(self) -> Survey:
         """Look, change nothing, need no lock."""
-        found = self._crew(None, None).run(self._layout.survey())
+        crew = self._crew(None, None)
+        answers = by_op(crew.run(_ask(self._standing.questions())))
+        if self._found is None:
+            self._found = self._standing.layout(answers)
+        layout, why = self._found
+        found = replace(crew.run(layout.survey(answers)), why=why)
         self._current = found.current
         return found
+
+    @property
+    def _layout(self) -> Layout:
+        """How the account is laid out, as the first look showed."""
+        if self._found is None:
+            self.survey()
+        assert self._found is not None
+        return self._found[0]
 
     @contextmanager
     def hold(
@@ -122,12 +141,13 @@ class FilesHost:
         stop: threading.Event | None = None,
         *,
         patient: bool = True,
+        linger: Linger = NO_GRACE,
     ) -> Iterator[FilesHold]:
         """Take the lock for as long as the context lasts."""
         nonce = secrets.token_hex(6)
         lock = Lock(me, nonce, self._layout.mirror, self._clock, self._alive, patient=patient)
         crew = self._crew(lock, stop)
-        hold = FilesHold(self._layout, crew, lock, nonce, known, found, self._files.traits, self._dice)
+        hold = FilesHold(self._layout, crew, lock, nonce, known, found, self._files.traits, self._dice, linger)
         try:
             hold.enter(ahead)
             self._find_out(crew, nonce)
@@ -179,7 +199,11 @@ class FilesHost:
         self._files.close()
 
     def _crew(self, lock: Lock | None, stop: threading.Event | None) -> _Crew:
-        return _Crew(self._files, lock, stop, self._layout.mirror, self._wait)
+        return _Crew(self._files, lock, stop, self._mirror, self._wait)
+
+
+def _ask(ops: Iterable[Op]) -> Steps[list[Outcome]]:
+    return (yield Flight(ops))
 
 
 class _Crew:
@@ -277,6 +301,7 @@ class FilesHold:
         found: Survey,
         traits: Traits,
         dice: random.Random,
+        linger: Linger,
     ) -> None:
         self.found = found
         self._layout = layout
@@ -285,8 +310,10 @@ class FilesHold:
         self._nonce = nonce
         self._known = known
         self._links = traits.hard_link
+        self._copies = traits.copy_data
         self._hashes = traits.hashes
         self._dice = dice
+        self._linger = linger
         self._base: tuple[SnapshotId | None, list[Outcome]] | None = None
         self._staging: Staging | None = None
         self._verified: SnapshotId | None = None
@@ -298,6 +325,8 @@ class FilesHold:
         self._trashed: list[bytes] = []
         self._unproven: set[bytes] = set()
         self._altered: set[bytes] = set()
+        self._lingers = NOTHING
+        self._tree = Tree({}, ())
 
     def enter(self, ahead: Plan | None) -> None:
         """Take the lock; list what `ahead` links from meanwhile."""
@@ -309,7 +338,7 @@ class FilesHold:
                 self.found.free,
             )
         listed: list[Outcome] = []
-        asked = self._list_base(ahead) if ahead is not None and self._links else []
+        asked = self._list_base(ahead) if ahead is not None and (self._links or self._copies) else []
         missing = self._layout.missing_folders(self.found, OWN) if OWN not in self.found.folders else []
         self._crew.run(self._lock.take(self.found.locks, missing, asked, listed.append))
         if ahead is not None:
@@ -325,7 +354,28 @@ class FilesHold:
     def _list_base(self, plan: Plan) -> list[Op]:
         if plan.base is None:
             return []
-        return [*list_base(plan, self._layout.stands_at(plan.base, self.found.current))]
+        return [*list_base(plan, self._layout.stands_at(plan.base, self.found.current), self._places(plan))]
+
+    def _places(self, plan: Plan) -> list[bytes]:
+        """Return the folders of the base in which files may stand that will linger beside the plan's target."""
+        if self._linger.grace <= 0:
+            return []
+        base = self._linger.earlier(plan.base) if plan.base is not None and self.found.previous else None
+        before = beside(base, self._earlier(self.found.previous)) if base is not None else NOTHING
+        return places_in(plan.removed, before)
+
+    def _earlier(self, names: Iterable[bytes]) -> list[Signed]:
+        """Return what we know of the releases with these names."""
+        releases = [release for name in names if (release := id_in(name)) is not None]
+        return [one for release in releases if (one := self._linger.earlier(release)) is not None]
+
+    def _lingering(self, signed: Signed, instead_of: SnapshotId | None) -> Lingering:
+        """Say which files of earlier releases will linger beside one that is led to now."""
+        grace = self._linger.grace
+        if grace <= 0:
+            return NOTHING
+        lately = left_lately(self.found.left, self._lock.server_time, grace).union({instead_of} - {None})
+        return beside(signed, self._earlier(release.encode() for release in lately if release is not None))
 
     def leave(self) -> None:
         """Drop the lock, and what was made only for a moment."""
@@ -346,18 +396,21 @@ class FilesHold:
         again = self._staging is not None and self._staging.plan.target == plan.target
         if not again:
             self._unproven, self._altered = set(), set()
-        beside = self._crew.run(self._layout.beside(plan, signed))
+        stands = self._crew.run(self._layout.beside(plan, signed))
         self._staging = Staging(
             layout=self._layout,
             plan=plan,
-            source=Source.of(signed, content, beside),
+            source=Source.of(signed, content, stands, self._lingering(signed, plan.instead_of)),
             found=self.found,
             known=self._known,
             nonce=self._nonce,
             links=self._links,
+            copies=self._copies,
+            dice=self._dice,
             base=self._base[1] if self._base is not None and self._base[0] == plan.base else None,
             again=again,
             distrusted=frozenset(self._altered),
+            doubted=self._linger.doubted,
             sure=self._confirm,
             trashed=self._trashed,
         )
@@ -365,16 +418,20 @@ class FilesHold:
         self._sure = False
         self._temp = True
         staged = self._crew.run(self._staging.run(seen))
+        source = self._staging.source
+        self._lingers = source.lingering.without(staged.left_out)
+        self._staging = replace(self._staging, source=replace(source, lingering=self._lingers))
+        self._tree = self._lingers.beside(tree_of(signed))
         if staged.stood:
             self._staging = None
         else:
             self._armed = plan.target
-        return replace(staged, files_linked=staged.files_linked + len(beside))
+        return replace(staged, files_linked=staged.files_linked + len(stands))
 
     def inspect(self, staged: Staged, signed: Signed, read_back: int = READ_BACK) -> Inspected:
         """List the staged tree and read back what was sent; read the lock again meanwhile."""
         assert staged.stood or self._staging is not None, "what is inspected was staged in this hold"
-        top, tree = self._layout.stands_at(staged.release, self._served), tree_of(signed)
+        top, tree = self._layout.stands_at(staged.release, self._served), self._lingers.beside(tree_of(signed))
         proving = None
         if self._staging is not None:
             top, tree = self._staging.top, self._staging.source.tree()
@@ -427,7 +484,8 @@ class FilesHold:
         staged = self._staging.top if self._staging is not None and self._verified == release else None
         self._left.update({instead_of} - {None, release})
         last = [Remove(self._lock.path)] if keep is not None and not self._work_left(keep, release) else []
-        turned = yield from self._layout.turn(Turn(release, staged, instead_of, self._nonce, last))
+        turn = Turn(release, staged, instead_of, self._nonce, self._tree, self._confirm, last)
+        turned = yield from self._layout.turn(turn)
         self._staging = None
         if not turned.already:
             self._armed = None
@@ -441,9 +499,8 @@ class FilesHold:
         self, signed: Signed, content: Content, suspects: Collection[bytes], seen: Callable[[Progress], None]
     ) -> Mended:
         """Put the served release right."""
-        mending = Mending(
-            self._layout, Source.of(signed, content), self.found, self._nonce, self._confirm, self._trashed
-        )
+        source = Source.of(signed, content, lingering=beside(signed, self._earlier(self.found.previous)))
+        mending = Mending(self._layout, source, self.found, self._nonce, self._confirm, self._trashed)
         return self._crew.run(mending.run(suspects, seen))
 
     def do(self, steps: Steps[T], *, stoppable: bool = True) -> T:
@@ -470,6 +527,40 @@ class FilesHold:
         if current is not None:
             yield from self._layout.post(current, temps)
 
+    def expire(self, signed: Signed) -> tuple[bytes, ...]:
+        """Take away what lingers in the served release and had its time."""
+        return self._crew.run(self._expire(signed))
+
+    def _expire(self, signed: Signed) -> Steps[tuple[bytes, ...]]:
+        names = self.found.previous
+        if not names or self._served != signed.snapshot.id:
+            return ()
+        yield from self._confirm()
+        stay = self._noted() if self._linger.grace > 0 else frozenset()
+        if all(id_in(name) in stay for name in names):
+            return ()
+        earlier = self._earlier(names)
+        release = signed.snapshot.id
+        top = self._layout.stands_at(release, release)
+        stands = None
+        if len(earlier) < len(names):
+            (walked,) = yield Flight((Walk(top),))
+            listed = need(walked, f"{self._layout.mirror}: cleaning up").value
+            stands = [path for path, told in listed.items() if told.kind is not Kind.FOLDER]
+        gone = over(signed, names, stay, earlier, stands)
+        folders = self._layout.missing_folders(self.found, OWN, TRASH)
+        delete = None if self._layout.traits.rename_folder else self._layout.delete
+        return (yield from take_away(gone, top, self._trash, folders, delete))
+
+    def _trash(self, name: bytes) -> bytes:
+        name += b"." + self._nonce.encode()
+        self._trashed.append(name)
+        return TRASH + b"/" + name
+
+    def _noted(self) -> frozenset[SnapshotId]:
+        """Return the releases whose files may still linger."""
+        return left_lately(self.found.left, self._lock.server_time, self._linger.grace)
+
     def prune(self, keep: frozenset[SnapshotId]) -> Pruned:
         """Drop what nobody wants any more."""
         return self._crew.run(self._prune(keep))
@@ -482,7 +573,7 @@ class FilesHold:
         unfinished = [self._staging.top.removeprefix(STAGING + b"/")] if self._staging is not None else []
         drop = self._prunable(keep, self._served)
         found = replace(self.found, current=self._served, trash=(*self.found.trash, *self._trashed))
-        return (yield from self._layout.clean(found, drop, unfinished, self._nonce, self._known))
+        return (yield from self._layout.clean(found, drop, unfinished, self._nonce, self._known, self._noted()))
 
     def _work_left(self, keep: frozenset[SnapshotId], served: SnapshotId | None) -> bool:
         """Tell whether pruning has anything to do, as far as we know without asking."""

@@ -21,7 +21,7 @@ and what is left to settle where that was broken off: that is each layout's own 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -47,10 +47,11 @@ from mirrord.hosts.files import (
 )
 from mirrord.hosts.lock import OWN, is_temp, is_trial, lock_number
 from mirrord.hosts.steps import Flight, Steps, give_up, need
-from mirrord.hosts.trees import folders_of, gather, list_tree
+from mirrord.hosts.trees import Tree, folders_of, gather, list_tree
 from mirrord.manifest import (
     CARD_NAME,
     OWN_FOLDER,
+    PREVIOUS,
     SIGNATURE_SUFFIX,
     Manifest,
     Signed,
@@ -118,6 +119,10 @@ class Turn:
     """Where the inspected tree stands in staging/; None where it is a release already."""
     instead_of: SnapshotId | None
     nonce: str
+    tree: Tree
+    """What is to stand where readers look, in the end."""
+    sure: Callable[[], Steps[None]]
+    """Asks whether the lock is still ours."""
     last: Sequence[Op] = ()
     """To be done after the switch, in the same flight where the layout has such a flight; never before it."""
 
@@ -208,7 +213,7 @@ class Layout(ABC):
         card = self.serve + b"/" + CARD
         asked: list[Op] = [
             Stat(b""),
-            *(List(path) for path in (RELEASES, STAGING, OWN, TRASH)),
+            *(List(path) for path in (RELEASES, STAGING, OWN, TRASH, self._previous())),
             *(Read(path, _LONGEST_CARD) for path in (card, card + SIGNATURE_SUFFIX)),
             *(Stat(path) for path in self._above_serve()),
             Space(b""),
@@ -246,8 +251,13 @@ class Layout(ABC):
             left=_left_notes(own),
             folders=frozenset(stand),
             half=self.half_done(answers) if obstacle is None else None,
+            previous=tuple(sorted(answers[List(self._previous())].value or {})) if current is not None else (),
             own=frozenset(own),
+            layout=self.name,
         )
+
+    def _previous(self) -> bytes:
+        return self.serve + b"/" + PREVIOUS
 
     @abstractmethod
     def look_closer(self, answers: Answers) -> Steps[Answers]:
@@ -332,9 +342,17 @@ class Layout(ABC):
         return [i for i in found.releases if i not in keep and i != found.current and i not in lately]
 
     def clean(
-        self, found: Survey, drop: Sequence[SnapshotId], leave: Collection[bytes], nonce: str, known: Known
+        self,
+        found: Survey,
+        drop: Sequence[SnapshotId],
+        leave: Collection[bytes],
+        nonce: str,
+        known: Known,
+        noted: Collection[SnapshotId] = (),
     ) -> Steps[Pruned]:
         """Drop releases, and all that broken-off tries left but the trees `leave` in staging/.
+
+        When readers were led away from the releases `noted` is still asked for, whether they stand or not.
 
         Everything leaves its place by one rename before it is deleted, so nothing is ever half a release. Where folders
         cannot be renamed there are no releases, and what is left is deleted where it stands.
@@ -349,7 +367,8 @@ class Layout(ABC):
         away |= {exhibits_of(name): exhibits_of(name) + mark for name in trials}
         away |= {OWN + b"/" + name: name + mark for name in (*trials, *self.litter(found))}
         stale = [release for release in found.left if release not in found.releases and release != found.current]
-        notes = [name for name in found.own if name.startswith(_LEFT) and _left_of(name) in (*drop, *stale)]
+        over = {*drop, *stale}.difference(noted)
+        notes = [name for name in found.own if name.startswith(_LEFT) and _left_of(name) in over]
         removals: list[Op] = [Remove(OWN + b"/" + name) for name in (*notes, *found.temps) if not is_trial(name)]
         if not away and not found.trash and not removals:
             return Pruned()

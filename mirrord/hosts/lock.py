@@ -32,6 +32,7 @@ from mirrord.hosts.files import (
     Outcome,
     Read,
     Remove,
+    Rename,
     Rewrite,
     Trouble,
 )
@@ -49,6 +50,8 @@ _POLL = 5.0
 _RECORD = 512
 """Bytes of a lock file, always the same: a heartbeat is written over the last one."""
 _LONGEST = 4096
+SWAP = b"swap."
+"""Beginning of the folders by way of which a holder exchanges what readers see."""
 TRIAL = b"try."
 """How the names of the folders begin in which it is tried what the account can do."""
 _PREFIX = b"lock."
@@ -278,7 +281,11 @@ class Lock:
         names = need(listing, self._doing).value
         stale = [OWN + b"/" + name for name in names if is_temp(name)]
         stale += [lock_path(number) for number in numbers if number != self.number]
-        for outcome in (yield Flight([Remove(path) for path in stale])):
+        # What a deposed holder has on its way by its own folder does not find that any more; what is in it stays.
+        swaps = [OWN + b"/" + name for name in names if name.startswith(SWAP)]
+        ours = OWN + b"/" + SWAP + self._record.nonce.encode()
+        taken = [Rename(path, ours + b".%d" % number) for number, path in enumerate(swaps)]
+        for outcome in (yield Flight([*taken, *(Remove(path) for path in stale)])):
             if outcome.trouble is not Trouble.MISSING:
                 need(outcome, self._doing)
         self.overtaken = True

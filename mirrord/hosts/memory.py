@@ -461,6 +461,8 @@ class MemoryFiles:
 
     def _symlink(self, op: Symlink) -> _Request:
         yield
+        if not self.traits.symlink:
+            raise _No(Trouble.UNSUPPORTED, "Operation unsupported")
         self._disk.add(op.path, Node(Kind.LINK, 0o777, self._disk.now(), target=op.target))
 
     def _rename(self, op: Rename) -> _Request:
@@ -469,6 +471,7 @@ class MemoryFiles:
         node = disk.locate(op.old, follow=False)
         folder, name = disk.place(op.new)
         there = folder.names.get(name)
+        self._refuse_rename(op, node, there)
         if there is not None and (not op.over or (there.kind is Kind.FOLDER) is not (node.kind is Kind.FOLDER)):
             raise _No(Trouble.FAILED, "Failure")
         if there is not None and there.names:
@@ -483,6 +486,16 @@ class MemoryFiles:
         del above.names[old_name]
         folder.names[name] = node
         above.mtime = folder.mtime = disk.now()
+
+    def _refuse_rename(self, op: Rename, node: Node, there: Node | None) -> None:
+        """Refuse what this account cannot do."""
+        can = self.traits
+        if op.over and not can.replace and not (can.replace_link and node.kind is Kind.LINK):
+            raise _No(Trouble.UNSUPPORTED, "Operation unsupported")
+        if there is not None and there.kind is Kind.LINK and not can.replace_link:
+            raise _No(Trouble.FAILED, "Failure")
+        if node.kind is Kind.FOLDER and not can.rename_folder:
+            raise _No(Trouble.FAILED, "Failure")
 
     def _remove(self, op: Remove) -> _Request:
         yield
@@ -561,7 +574,7 @@ class MemoryFiles:
     def _space(self, op: Space) -> _Request:
         yield
         self._disk.locate(op.path, follow=True)
-        if self._disk.room is None:
+        if self._disk.room is None or not self.traits.space:
             raise _No(Trouble.UNSUPPORTED, "Operation unsupported")
         return max(0, self._disk.room - self._disk.used())
 

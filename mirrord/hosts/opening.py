@@ -14,9 +14,8 @@ from mirrord.hosts.directory import DirectoryFiles
 from mirrord.hosts.files import Files
 from mirrord.hosts.host import FilesHost
 from mirrord.hosts.remembered import recall
+from mirrord.hosts.standing import AUTO, LAYOUTS
 from mirrord.hosts.trying import Trial
-
-_LAYOUTS = ("auto", "releases")
 
 
 def open_host(account: Account, *, timeout: float = 30.0) -> Host:
@@ -25,10 +24,11 @@ def open_host(account: Account, *, timeout: float = 30.0) -> Host:
     What the account's memory knows of what it can do is believed; where it knows nothing, the host's first hold finds
     out, and has it remembered. Raises Unavailable, Refused, and BadConfig for a layout that this version does not have.
     """
-    if account.layout not in _LAYOUTS:
-        raise BadConfig([f'mirror "{account.mirror}": layout = "{account.layout}": this mirrord has {_LAYOUTS}'])
+    if account.layout not in (AUTO, *LAYOUTS):
+        has = ", ".join((AUTO, *LAYOUTS))
+        raise BadConfig([f'mirror "{account.mirror}": layout = "{account.layout}": this mirrord has {has}'])
     files, trial = _open_files(account, timeout)
-    return FilesHost(files, account.mirror, account.serve, trial=trial)
+    return FilesHost(files, account.mirror, account.serve, layout=account.layout, trial=trial)
 
 
 def _open_files(account: Account, timeout: float) -> tuple[Files, Trial | None]:
