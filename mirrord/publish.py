@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
 
+from mirrord.comparing import Comparer
 from mirrord.errors import Braked, Conflict, Full, Locked, MirrordError, PutOff, Refused, Unavailable, Unverified
-from mirrord.hosts import READ_BACK, Content, Findings, Hold, Holder, Host, Known, Progress
+from mirrord.hosts import NO_GRACE, READ_BACK, Content, Findings, Hold, Holder, Host, Known, Linger, Progress, Staged
+from mirrord.hosts.lingering import may_be_over
 from mirrord.manifest import (
     LONGEST_PATH,
     MANIFEST_NAME,
@@ -29,7 +31,7 @@ from mirrord.manifest import (
     SnapshotId,
     show,
 )
-from mirrord.plan import Guard, Plan, Survey, brake, foreign_manifest, make_plan
+from mirrord.plan import Compare, Guard, Plan, Survey, brake, foreign_manifest, make_plan
 from mirrord.trust.keys import Signers
 from mirrord.trust.snapshots import check_manifest, check_signed
 
@@ -67,6 +69,10 @@ class Published:
     files_read_back: int = 0
     """Files of what was sent of which something was read back before the switch, and was right."""
     bytes_read_back: int = 0
+    instead_of: str | None = None
+    """What readers saw before, where they were led on."""
+    seen_wrong: Mapping[str, str] = field(default_factory=dict)
+    """Files that a reader got wrong after the switch, and how."""
 
     @classmethod
     def failure(cls, mirror: str, signed: Signed, error: MirrordError, seconds: float) -> Published:
@@ -93,13 +99,33 @@ class Outlook:
     before: Manifest | None
     """The files that are served now, where that is known for sure."""
     base: SnapshotId | None
-    """The release whose unchanged files can be linked."""
+    """The release whose unchanged files can be linked, and whose others can be patched."""
     held: Manifest | None
     """Its files."""
+    links: bool = True
+    copies: bool = False
+    """The mirror makes hard links; it copies between files."""
 
-    def plan(self, mirror: str, target: SnapshotId, wanted: Manifest, suspects: Collection[bytes] = ()) -> Plan:
-        """Plan what it takes to serve `wanted`."""
-        return make_plan(mirror, target, wanted, self.survey.current, self.base, self.held, suspects)
+    def plan(
+        self,
+        mirror: str,
+        target: SnapshotId,
+        wanted: Manifest,
+        suspects: Collection[bytes] = (),
+        compare: Compare | None = None,
+    ) -> Plan:
+        """Plan what it takes to serve `wanted`; `compare` tells what versions of a file have in common."""
+        return make_plan(
+            mirror,
+            target,
+            wanted,
+            self.survey.current,
+            self.base,
+            self.held,
+            suspects,
+            links=self.links,
+            compare=compare if self.copies else None,
+        )
 
 
 def look(host: Host, wanted: Manifest, known: Known, *, signers: Signers, identity: str | None, site: str) -> Outlook:
@@ -119,12 +145,14 @@ def _judge(
     before = known(survey.current) if survey.current is not None else None
     if before is None and served is not None and served.id == survey.current:
         before = _read_manifest(host, served, wanted, signers, identity)
+    can = host.traits
+    outlook = Outlook(survey, served, before, None, None, links=can.hard_link, copies=can.copy_data)
     if survey.whole and before is not None:
-        return Outlook(survey, served, before, survey.current, before)
+        return replace(outlook, base=survey.current, held=before)
     for release in reversed(survey.releases):
         if (held := known(release)) is not None:
-            return Outlook(survey, served, before, release, held)
-    return Outlook(survey, served, before, None, None)
+            return replace(outlook, base=release, held=held)
+    return outlook
 
 
 def _read_manifest(
@@ -222,6 +250,14 @@ class Task:
     read_back: int = READ_BACK
     """Bytes of what was sent that are read back."""
 
+    linger: Linger = NO_GRACE
+    """For how long assets of earlier releases stay reachable beside the new one."""
+    wall: Callable[[], float] = time.time
+    """Unix seconds by our own clock."""
+
+    compare: Compare | None = None
+    """What versions of a file have in common; None: found out anew from `content`."""
+
     @property
     def target(self) -> SnapshotId:
         """The snapshot's id."""
@@ -238,6 +274,11 @@ class Task:
         outlook = _judge(host, survey, self.signed.manifest, self.known, self.signers, self.identity, site)
         object_to(self.mirror, outlook, self.signed, self.guard, allow_deletions=self.allow_deletions)
         return outlook
+
+    def plan(self, outlook: Outlook) -> Plan:
+        """Plan what follows from a look."""
+        compare = self.compare or Comparer(self.content, self.stop)
+        return outlook.plan(self.mirror, self.target, self.signed.manifest, self.suspects, compare)
 
     def ended(self, result: str) -> Published:
         """Return a result in which nothing was sent."""
@@ -263,13 +304,14 @@ def publish(host: Host, task: Task, trail: Trail | None = None) -> Published:
     outlook = task.outlook(host, host.survey())
     if _serves(outlook.survey, task):
         return _keep_up(host, task, outlook)
-    plan = outlook.plan(task.mirror, task.target, task.signed.manifest, task.suspects)
-    with host.hold(task.me, task.known, outlook.survey, plan, task.stop) as hold:
+    plan = task.plan(outlook)
+    linger = replace(task.linger, doubted=task.suspects)
+    with host.hold(task.me, task.known, outlook.survey, plan, task.stop, linger=linger) as hold:
         if hold.found is not outlook.survey:  # others were at it: what we saw may be old
             outlook = task.outlook(host, hold.found)
             if _serves(outlook.survey, task):
                 return _tend(hold, task, outlook)
-            plan = outlook.plan(task.mirror, task.target, task.signed.manifest, task.suspects)
+            plan = task.plan(outlook)
         try:
             return _lead_over(hold, task, plan, trail or Trail())
         except Conflict:
@@ -287,6 +329,7 @@ def _lead_over(hold: Hold, task: Task, plan: Plan, trail: Trail) -> Published:
     if inspected.wrong:
         again = hold.stage(plan, task.signed, task.content, task.seen)
         staged = replace(again, files_sent=staged.files_sent + again.files_sent,
+                         files_patched=staged.files_patched + again.files_patched,
                          bytes_sent=staged.bytes_sent + again.bytes_sent)  # fmt: skip
         inspected = hold.inspect(staged, task.signed, task.read_back)
         if inspected.wrong:
@@ -299,12 +342,15 @@ def _lead_over(hold: Hold, task: Task, plan: Plan, trail: Trail) -> Published:
         task.ended("published"),
         files_sent=staged.files_sent,
         files_linked=staged.files_linked,
+        files_patched=staged.files_patched,
         files_removed=len(plan.removed),
         bytes_sent=staged.bytes_sent,
         verified=inspected.reached.value,
         files_hashed=inspected.files_hashed,
         files_read_back=inspected.files_read_back,
         bytes_read_back=inspected.bytes_read_back,
+        instead_of=plan.instead_of,
+        warnings=_name_left_out(staged),
     )
     task.meeting.ready(hold.beat)
     trail.switching = published
@@ -318,11 +364,12 @@ def _lead_over(hold: Hold, task: Task, plan: Plan, trail: Trail) -> Published:
 
 def _keep_up(host: Host, task: Task, outlook: Outlook) -> Published:
     """The mirror serves the snapshot: mend, post or clean up where that is wanted, else leave it alone."""
-    needed = task.mend or task.suspects or _card_is_due(outlook, task)
-    if not needed and outlook.survey.tidy:
+    needed, survey = task.mend or task.suspects or _card_is_due(outlook, task), outlook.survey
+    over = may_be_over(survey.previous, survey.left, task.wall(), task.linger.grace)
+    if not needed and not over and survey.tidy:
         return task.ended("unchanged")
     try:
-        with host.hold(task.me, task.known, outlook.survey, stop=task.stop, patient=bool(needed)) as hold:
+        with host.hold(task.me, task.known, survey, stop=task.stop, patient=bool(needed), linger=task.linger) as hold:
             if hold.found is not outlook.survey:
                 outlook = task.outlook(host, hold.found)
                 if not _serves(outlook.survey, task):
@@ -347,6 +394,8 @@ def _tend(hold: Hold, task: Task, outlook: Outlook) -> Published:
             )
     if _card_is_due(outlook, task):
         published = replace(published, bytes_sent=published.bytes_sent + _post(hold, task))
+    stuck = hold.expire(task.signed)
+    published = replace(published, warnings=tuple(f"{show(path)}: it does not go away" for path in stuck))
     return _prune(hold, task, published)
 
 
@@ -370,7 +419,16 @@ def _newest(hold: Hold, task: Task) -> frozenset[SnapshotId]:
 
 def _prune(hold: Hold, task: Task, published: Published) -> Published:
     pruned = hold.prune(_newest(hold, task))
-    return replace(published, warnings=tuple(f"{name}: {why}" for name, why in pruned.failed.items()))
+    failed = (f"{name}: {why}" for name, why in pruned.failed.items())
+    return replace(published, warnings=(*published.warnings, *failed))
+
+
+def _name_left_out(staged: Staged) -> tuple[str, ...]:
+    if not staged.left_out:
+        return ()
+    left, first = len(staged.left_out), show(min(staged.left_out))
+    why = "neither the mirror nor our store has them, or there is no room"
+    return (f"{left} files of earlier releases ({first!r} first) are lost to pages that were opened before: {why}",)
 
 
 def _name_wrong(findings: Findings) -> str:
@@ -406,6 +464,8 @@ def publish_with_retries(
     attempts: int = ATTEMPTS,
     pause: Callable[[float], object] | None = None,
     meeting: Meeting | None = None,
+    linger: Linger = NO_GRACE,
+    compare: Compare | None = None,
 ) -> Published:
     """Make a mirror serve a snapshot; however it ends, the result says so, and repeating continues.
 
@@ -413,7 +473,7 @@ def publish_with_retries(
     `hosts.opening.open_host` does. `pause` waits so many seconds between two tries. The rest is as in `Task`.
     """
     task = Task(me, mirror, signed, content, known, signers, identity, keep, guard, allow_deletions, mend,
-                frozenset(suspects), seen, stop, meeting or AtOnce(), read_back)  # fmt: skip
+                frozenset(suspects), seen, stop, meeting or AtOnce(), read_back, linger, compare=compare)  # fmt: skip
     stopped = stop if stop is not None else threading.Event()
     started = time.monotonic()
     trail = Trail()

@@ -150,7 +150,7 @@ Way = tuple[str, Traits, type[Eyes]]
 
 @pytest.mark.parametrize("after", [False, True], ids=["one by one, cut before", "in any order, cut after"])
 def test_a_publish_cut_at_any_request_is_finished_by_the_next(way: Way, after: bool) -> None:
-    """Rule 11 for all layouts: wherever it ends, nothing half is left, and readers saw only what the layout promises."""
+    """Rule 11 for all layouts: wherever it ends, nothing half is left, and readers saw what the layout promises."""
     layout, traits, eyes = way
     at = int(after)
     cut = True

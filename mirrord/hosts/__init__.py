@@ -12,7 +12,9 @@ post, prune. How it packs ten thousand files into a few round trips is its own a
     trees.py      what a whole release looks like in listings, and what is wrong with one
     layout.py     what stands where in every account, and what each layout decides for itself
     releases.py   the layout `releases`: readers follow a link from one whole tree to the next
+    patching.py   how a file is made on a mirror of one that it has
     verifying.py  does what was sent stand on the mirror as it was sent?
+    lingering.py  which files of earlier releases linger beside a new one, and how they go
     staging.py    how a whole tree comes to stand where no reader sees it, and how a broken one is mended
     host.py       Host and Hold on top of Files
     remembered.py what is known of an account, and how it came to be known
@@ -32,6 +34,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import BinaryIO, Protocol
 
+from mirrord.hosts.files import Traits
 from mirrord.manifest import Manifest, Signed, SnapshotId
 from mirrord.plan import Plan, Survey
 
@@ -47,6 +50,22 @@ class Content(Protocol):
     def open(self, digest: bytes) -> BinaryIO:
         """Open the bytes with this raw SHA-256; raises Damaged where they are missing."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Linger:
+    """For how long the assets of earlier releases linger beside a new one."""
+
+    grace: float = 0.0
+    """Seconds from the moment when readers were led away from a release; 0: nothing lingers."""
+    earlier: Callable[[SnapshotId], Signed | None] = lambda _: None
+    """What we know of an earlier release; None where we never had it, or do not any more."""
+    doubted: frozenset[bytes] = frozenset()
+    """Paths of what is served whose bytes somebody saw to be wrong: they are not linked from there."""
+
+
+NO_GRACE = Linger()
+"""Nothing lingers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +107,9 @@ class Staged:
     """The release stood whole on the mirror before; its changing files may be of another day."""
     unproven: frozenset[bytes] = frozenset()
     """Paths of the tree that this or an earlier, broken-off try sent: nobody has looked at their bytes yet."""
+    files_patched: int = 0
+    left_out: frozenset[bytes] = frozenset()
+    """Assets of earlier releases that should have lingered, and could be had neither there nor here."""
 
 
 class Step(Enum):
@@ -222,6 +244,13 @@ class Hold(Protocol):
         """Write files into `.well-known/mirrord/` of what is served now, each by rename; repeatable."""
         ...
 
+    def expire(self, signed: Signed) -> tuple[bytes, ...]:
+        """Take away what lingers in the served release of `signed` and had its time; return what does not go away.
+
+        Repeatable. `prune` has to follow.
+        """
+        ...
+
     def prune(self, keep: frozenset[SnapshotId]) -> Pruned:
         """Drop all releases but these and those served now or within the last hour, and what broken-off tries left.
 
@@ -237,6 +266,11 @@ class Host(Protocol):
     login, rights: a person must act) or Cancelled.
     """
 
+    @property
+    def traits(self) -> Traits:
+        """What the account can do, as far as it is known."""
+        ...
+
     def survey(self) -> Survey:
         """Look, change nothing, need no lock."""
         ...
@@ -250,11 +284,13 @@ class Host(Protocol):
         stop: threading.Event | None = None,
         *,
         patient: bool = True,
+        linger: Linger = NO_GRACE,
     ) -> AbstractContextManager[Hold]:
         """Take the lock; raises Locked(holder, since). Entering undoes a dead holder's half switch.
 
         Where only a minute's watch can tell that a holder is dead, it is watched, unless not `patient`.
         `found` is the last survey. What the plan `ahead` links from is listed while the lock is being taken.
+        `linger` says for how long assets of earlier releases stay beside one that is staged in this hold.
         Once `stop` is set, no more is begun, what is on its way is answered, and Cancelled is raised.
         """
         ...

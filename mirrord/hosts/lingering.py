@@ -44,6 +44,14 @@ class Lingering:
         files |= {path: (len(data), mtime) for path, (data, mtime) in self.own.items()}
         return Tree({**files, **tree.files}, tuple(sorted({*tree.folders, *self.folders})))
 
+    def excuse(self, tree: Tree, stands: Mapping[bytes, Attributes]) -> tuple[Tree, dict[bytes, Attributes]]:
+        """Return what must stand in a served release, and what stands there without the files that may linger."""
+        right = {path for path, entry in self.entries.items() if agrees(stands.get(path), (entry.size, entry.mtime))}
+        mine = Lingering({path: self.entries[path] for path in right}, self.owners, self.own)
+        must = Lingering({}, self.owners, self.own).beside(tree)
+        folders = tuple(sorted({*must.folders, *mine.folders}))
+        return Tree(must.files, folders), {path: told for path, told in stands.items() if path not in right}
+
     def without(self, paths: Collection[bytes]) -> Lingering:
         """Return the same less some files; what was signed stays."""
         entries = {path: entry for path, entry in self.entries.items() if path not in paths}
@@ -150,6 +158,7 @@ class Laying:
     failed: list[Outcome] = field(default_factory=list)
     stand: set[bytes] = field(default_factory=set)
     """Paths that were sent whole."""
+    bytes_sent: int = 0
     left_out: set[bytes] = field(default_factory=set)
 
     def ops(self) -> Iterator[Op]:
@@ -175,6 +184,7 @@ class Laying:
             self.failed.append(outcome)
         elif isinstance(outcome.op, Put):
             self.stand.add(self._path(outcome))
+            self.bytes_sent += outcome.op.size
 
     def again(self, doing: str) -> Steps[None]:
         """Send what could not be linked; leave out what cannot be sent either."""
@@ -238,11 +248,16 @@ def over(
 
 
 def take_away(
-    gone: Over, top: bytes, trash: Callable[[bytes], bytes], folders: Sequence[Op]
+    gone: Over,
+    top: bytes,
+    trash: Callable[[bytes], bytes],
+    folders: Sequence[Op],
+    delete: Callable[[bytes], Steps[str | None]] | None,
 ) -> Steps[tuple[bytes, ...]]:
     """Take from the served release at `top` what had its time; return the paths that do not go away.
 
-    `trash` names a place for a folder that is to be deleted; `folders` makes what it needs.
+    `trash` names a place for a folder that is to be deleted; `folders` makes what it needs. Where folders cannot be
+    renamed there, `delete` deletes one where it stands.
     """
     stuck: list[bytes] = []
 
@@ -254,10 +269,15 @@ def take_away(
         yield Flight((Remove(top + b"/" + path) for path in gone.files), each=see)
     if stuck:
         return tuple(sorted(stuck))  # what excuses them has to stay
-    away = [
-        Rename(top + b"/" + PREVIOUS + b"/" + name, trash(b"previous.%d" % n)) for n, name in enumerate(gone.previous)
-    ]
+    previous = [top + b"/" + PREVIOUS + b"/" + name for name in gone.previous]
     empty = [RemoveFolder(top + b"/" + folder) for folder in gone.folders]
+    if delete is not None:
+        for path in previous:
+            why = yield from delete(path)
+            stuck += [path[len(top) + 1 :]] if why is not None else []
+        yield Flight(empty, ordered=True)
+        return tuple(stuck)
+    away = [Rename(path, trash(b"previous.%d" % number)) for number, path in enumerate(previous)]
     outcomes = yield Flight([*folders, *away, *empty], ordered=True)
-    renamed = [outcome for outcome in outcomes if outcome.trouble not in (None, Trouble.MISSING)]
-    return tuple(outcome.op.old[len(top) + 1 :] for outcome in renamed if isinstance(outcome.op, Rename))
+    kept = [outcome for outcome in outcomes if outcome.trouble not in (None, Trouble.MISSING)]
+    return tuple(outcome.op.old[len(top) + 1 :] for outcome in kept if isinstance(outcome.op, Rename))

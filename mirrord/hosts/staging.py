@@ -9,11 +9,14 @@ another name elsewhere is ever written to: what is wrong is removed, or replaced
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
+from itertools import chain
 from typing import BinaryIO
 
+from mirrord.delta import Delta
 from mirrord.errors import Damaged, Full
 from mirrord.hosts import Content, Findings, Known, Mended, Progress, Staged
 from mirrord.hosts.files import (
@@ -24,6 +27,7 @@ from mirrord.hosts.files import (
     MakeFolder,
     Op,
     Outcome,
+    Patch,
     Put,
     Read,
     Remove,
@@ -33,11 +37,13 @@ from mirrord.hosts.files import (
     Walk,
 )
 from mirrord.hosts.layout import RELEASES, STAGING, TRASH, Layout, staged_id, staging_path
+from mirrord.hosts.lingering import NOTHING, Laying, Lingering, sources
 from mirrord.hosts.lock import OWN
+from mirrord.hosts.patching import ranges_to_check, usable
 from mirrord.hosts.steps import Flight, Steps, give_up, need
 from mirrord.hosts.trees import Tree, agrees, compare, folders_of, gather, list_tree, own_files, tree_of
 from mirrord.manifest import OWN_FOLDER, Entry, Manifest, Signed, SnapshotId, show
-from mirrord.plan import Plan, Survey
+from mirrord.plan import LEAST_COPIED, Patching, Plan, Survey
 
 _BLOCK = 4096
 """Bytes that the smallest file takes on a disk."""
@@ -56,6 +62,7 @@ class Tally:
     seen: Callable[[Progress], None]
     sent: int = 0
     linked: int = 0
+    patched: int = 0
     kept: int = 0
     bytes_sent: int = 0
     failed: list[Outcome] = field(default_factory=list)
@@ -63,7 +70,7 @@ class Tally:
     """Paths in the account that were sent whole."""
 
     def take(self, outcome: Outcome) -> None:
-        """Count one outcome of a Put or Link."""
+        """Count one outcome of a Put, Patch or Link."""
         op = outcome.op
         if not outcome.good:
             self.failed.append(outcome)
@@ -71,6 +78,9 @@ class Tally:
             self.sent += 1
             self.bytes_sent += op.size
             self.stand.add(op.path)
+        elif isinstance(op, Patch):
+            self.patched += 1
+            self.bytes_sent += op.sent
         elif isinstance(op, Link):
             self.linked += 1
             if self.linked % 256:
@@ -79,7 +89,7 @@ class Tally:
 
     def tell(self) -> None:
         """Say how far it is."""
-        done = self.sent + self.linked + self.kept
+        done = self.sent + self.linked + self.patched + self.kept
         self.seen(Progress(done, self.files_total, self.bytes_sent, self.bytes_total))
 
 
@@ -92,48 +102,64 @@ class Source:
     own: Mapping[bytes, tuple[bytes, int]]
     manifest: Manifest
     """The site's files that have to be laid out: all, or those that do not stand where they are served."""
+    lingering: Lingering = NOTHING
+    """Those of earlier releases that are laid out too."""
 
     @classmethod
-    def of(cls, signed: Signed, content: Content, beside: Collection[bytes] = ()) -> Source:
+    def of(
+        cls, signed: Signed, content: Content, beside: Collection[bytes] = (), lingering: Lingering = NOTHING
+    ) -> Source:
         """Take the site's files from `content`, but for those `beside`, and our own from the signatures."""
         lacking = {path: entry for path, entry in signed.manifest.entries.items() if path not in beside}
-        return cls(signed, content, own_files(signed), Manifest(lacking) if beside else signed.manifest)
+        return cls(signed, content, own_files(signed), Manifest(lacking) if beside else signed.manifest, lingering)
 
     def tree(self) -> Tree:
         """Return what is laid out, as listings show it."""
         files = {path: (entry.size, entry.mtime) for path, entry in self.manifest.entries.items()}
         files |= {path: (len(data), mtime) for path, (data, mtime) in self.own.items()}
-        return Tree(files, tuple(folders_of(self.manifest)))
+        return self.lingering.beside(Tree(files, tuple(folders_of(self.manifest))))
 
     def put(self, path: bytes, at: bytes) -> Put:
         """Send the file `path` of the release to `at` in the account."""
-        if path in self.own:
-            data, mtime = self.own[path]
+        if (ours := self._ours(path)) is not None:
+            data, mtime = ours
             return Put(at, len(data), mtime, 0o644, lambda: BytesIO(data))
-        entry = self.signed.manifest.entries[path]
+        entry = self._entry(path)
         return Put(at, entry.size, entry.mtime, 0o644, self._opener(entry), entry.digest)
+
+    def patch(self, path: bytes, at: bytes, base: bytes, delta: Delta, dice: random.Random) -> Patch:
+        """Have the file `path` of the site made at `at` of the file `base`; `dice` choose what is read back."""
+        entry = self._entry(path)
+        checks = ranges_to_check(delta, dice)
+        return Patch(at, entry.size, entry.mtime, 0o644, self._opener(entry), delta.digest, base, delta.copies, checks)
 
     def size(self, path: bytes) -> int:
         """Return how many bytes a file of the release has."""
-        return len(self.own[path][0]) if path in self.own else self.signed.manifest.entries[path].size
+        ours = self._ours(path)
+        return self._entry(path).size if ours is None else len(ours[0])
 
     def digest(self, path: bytes) -> bytes:
         """Return the raw SHA-256 of a file of the release."""
-        if path in self.own:
-            return hashlib.sha256(self.own[path][0]).digest()
-        return self.signed.manifest.entries[path].digest
+        ours = self._ours(path)
+        return self._entry(path).digest if ours is None else hashlib.sha256(ours[0]).digest()
 
     def part(self, path: bytes, offset: int, size: int) -> bytes:
         """Return some of a file's bytes, as we have them; raises Damaged where they are missing."""
-        if path in self.own:
-            return self.own[path][0][offset : offset + size]
-        with self.content.open(self.signed.manifest.entries[path].digest) as file:
+        if (ours := self._ours(path)) is not None:
+            return ours[0][offset : offset + size]
+        with self.content.open(self._entry(path).digest) as file:
             file.seek(offset)
             return file.read(size)
 
     def is_right(self, path: bytes, data: bytes) -> bool:
         """Tell whether these are the bytes of the file `path` of the release."""
         return self.digest(path) == hashlib.sha256(data).digest()
+
+    def _ours(self, path: bytes) -> tuple[bytes, int] | None:
+        return self.own.get(path) or self.lingering.own.get(path)
+
+    def _entry(self, path: bytes) -> Entry:
+        return self.signed.manifest.entries.get(path) or self.lingering.entries[path]
 
     def _opener(self, entry: Entry) -> Callable[[], BinaryIO]:
         return lambda: self.content.open(entry.digest)
@@ -145,7 +171,8 @@ class Staging:
 
     `base` are answers to a listing of the plan's base, asked while the lock was taken; None: not asked yet. `again`
     is set when this hold staged the release before and found it wrong; the bytes of `distrusted` were so, whatever is
-    listed. `sure` asks whether the lock is still ours. `trashed` collects names in the trash that are to be deleted in the end.
+    listed, and those of `doubted` are so in the base. `sure` asks whether the lock is still ours. `trashed` collects
+    names in the trash that are to be deleted in the end.
     """
 
     layout: Layout
@@ -155,9 +182,12 @@ class Staging:
     known: Known
     nonce: str
     links: bool
+    copies: bool
+    dice: random.Random
     base: Sequence[Outcome] | None
     again: bool
     distrusted: frozenset[bytes]
+    doubted: frozenset[bytes]
     sure: Callable[[], Steps[None]]
     trashed: list[bytes]
 
@@ -174,16 +204,22 @@ class Staging:
             yield from self._discard_release()
         kept = yield from self._make_room_to_work()
         entries = self.source.manifest.entries
-        links = (yield from self._links(kept)) if self.links else {}
-        lacking = [path for path in entries if path not in kept and path not in links]
+        listed = yield from self._listed()
+        links = self._links(kept, listed)
+        patches = self._patches(kept, listed)
+        lacking = [path for path in entries if path not in kept and path not in links and path not in patches]
         send, twins = once_each(lacking, entries, kept) if self.links else (lacking, {})
         own = self.source.own
         size = sum(entries[path].size for path in send) + sum(len(data) for data, _ in own.values())
-        self._ask_for_room(send)
+        size += sum(patching.delta.sent for patching in patches.values())
+        room = self._ask_for_room((*send, *patches))
         tally = Tally(len(entries) + len(own), size, seen, kept=len(kept))
         twins = {self.top + b"/" + path: self.top + b"/" + first for path, first in twins.items()}
         tally.stand.update(self.top + b"/" + path for path in kept)
-        yield Flight(self._ops(links, (*send, *own), twins, tally.stand), each=tally.take)
+        laying = self._laying(listed if self.links else {}, room)
+        ops = chain(self._patch(patches), self._ops(links, (*send, *own), twins, tally.stand), laying.ops())
+        yield Flight(ops, each=lambda outcome: (laying if laying.is_mine(outcome) else tally).take(outcome))
+        yield from laying.again(self._doing)
         if tally.failed:
             yield from self._try_once_more(tally)
         if twins:
@@ -193,14 +229,22 @@ class Staging:
         tally.tell()
         start = len(self.top) + 1
         unproven = frozenset(path[start:] for path in tally.stand).difference(kept if self.again else ())
-        sent = tally.sent - len(own)
-        return Staged(self.plan.target, sent, tally.linked, tally.kept, tally.bytes_sent, unproven=unproven)
+        return Staged(
+            self.plan.target,
+            tally.sent - len(own),
+            tally.linked,
+            tally.kept,
+            tally.bytes_sent + laying.bytes_sent,
+            unproven=unproven | laying.stand,
+            left_out=frozenset(laying.left_out),
+            files_patched=tally.patched,
+        )
 
     # A release that stands already.
 
     def _stands(self) -> Steps[bool]:
         """Tell whether the release is there and whole; its changing files may be of another day."""
-        top, tree = self._place(self.plan.target), tree_of(self.source.signed)
+        top, tree = self._place(self.plan.target), self.source.lingering.beside(tree_of(self.source.signed))
         wrong = compare(tree, gather(top, (yield Flight(list_tree(top, tree.folders)))))
         changing = {OWN_FOLDER + b"/" + name for name in self.source.signed.changing_files()}
         return not wrong.extra and changing.issuperset((*wrong.missing, *wrong.different))
@@ -288,7 +332,8 @@ class Staging:
         return None
 
     def _skeleton(self) -> list[Op]:
-        folders = [MakeFolder(self.top + b"/" + path, 0o755) for path in folders_of(self.source.manifest)]
+        needed = sorted({*folders_of(self.source.manifest), *self.source.lingering.folders})
+        folders = [MakeFolder(self.top + b"/" + path, 0o755) for path in needed]
         arm = self.layout.arm(self.plan.target, self.nonce)
         return [*arm, MakeFolder(self.top, 0o700), *folders]
 
@@ -334,16 +379,29 @@ class Staging:
 
     # Files.
 
-    def _links(self, kept: Collection[bytes]) -> Steps[dict[bytes, bytes]]:
-        """Return path -> path in the account to link it from, where the base is what it should be."""
-        base = self.plan.base
-        if base is None or not self.plan.link:
+    def _listed(self) -> Steps[dict[bytes, Attributes]]:
+        """Return what was listed of the base, where something may be linked from it."""
+        if self.plan.base is None or not (self.links or self.copies):
             return {}
-        top = self._place(base)
+        top = self._place(self.plan.base)
         answers = self.base
         if answers is None:
-            answers = yield Flight(list_base(self.plan, top))
-        listed = gather(top, answers)
+            asked = list_base(self.plan, top, self.source.lingering.folders)
+            answers = (yield Flight(asked)) if asked else []
+        return gather(top, answers)
+
+    def _laying(self, listed: Mapping[bytes, Attributes], room: int | None) -> Laying:
+        """Say how the files that linger come into the tree."""
+        lingering, base = self.source.lingering, self.plan.base
+        top = self._place(base) if base is not None else b""
+        links = sources(lingering, base, top, {path: a for path, a in listed.items() if path not in self.doubted})
+        return Laying(lingering, self.top, self.source.put, links, room)
+
+    def _links(self, kept: Collection[bytes], listed: Mapping[bytes, Attributes]) -> dict[bytes, bytes]:
+        """Return path -> path in the account to link it from, where the base is what it should be."""
+        if self.plan.base is None or not self.links:
+            return {}
+        top = self._place(self.plan.base)
         entries = self.source.manifest.entries
         return {
             path: top + b"/" + old
@@ -352,6 +410,18 @@ class Staging:
             and path not in kept
             and agrees(listed.get(old), (entries[path].size, entries[path].mtime))
         }
+
+    def _patches(self, kept: Collection[bytes], listed: Mapping[bytes, Attributes]) -> dict[bytes, Patching]:
+        """Return what is patched. After a look that found something wrong, nothing is: it may be the base."""
+        if self.again or not self.copies:
+            return {}
+        lacking = {path for path in self.source.manifest.entries if path not in kept}
+        return usable(self.plan, listed, lacking)
+
+    def _patch(self, patches: Mapping[bytes, Patching]) -> Iterator[Op]:
+        for path, patching in patches.items():
+            base = self._place(self.plan.base or self.plan.target) + b"/" + patching.base
+            yield self.source.patch(path, self.top + b"/" + path, base, patching.delta, self.dice)
 
     def _ops(
         self, links: Mapping[bytes, bytes], send: Sequence[bytes], twins: dict[bytes, bytes], stand: Collection[bytes]
@@ -366,12 +436,14 @@ class Staging:
                 del twins[path]
                 yield Link(first, path)
 
-    def _ask_for_room(self, send: Sequence[bytes]) -> None:
+    def _ask_for_room(self, send: Sequence[bytes]) -> int | None:
+        """Return how many bytes are left for what would be good to have. Raises Full."""
         entries = self.source.manifest.entries
         sizes = [entries[path].size for path in send] + [len(data) for data, _ in self.source.own.values()]
         needed = sum(-(-size // _BLOCK) * _BLOCK for size in sizes) + _BLOCK * len(folders_of(self.source.manifest))
         if self.found.free is not None and needed > self.found.free:
             raise self._full(needed, self.found.free)
+        return None if self.found.free is None else self.found.free - needed
 
     def _full(self, needed: int, free: int) -> Full:
         return Full(
@@ -382,20 +454,39 @@ class Staging:
         )
 
     def _try_once_more(self, tally: Tally) -> Steps[None]:
-        """Send what could not be linked (EMLINK, say), and what something stood in the way of; then give up."""
+        """Make what failed in another way, or once more where something stood in the way of it; then give up.
+
+        What cannot be linked (EMLINK, say) is copied where the mirror does that; that, and what cannot be patched, is
+        sent in the end.
+        """
         failed, tally.failed = tally.failed, []
         self._complain_of_damage(failed)
-        puts = [outcome for outcome in failed if isinstance(outcome.op, Put)]
-        if puts:
-            yield from self._is_it_full(puts)
-            yield Flight([Remove(outcome.op.path) for outcome in failed if isinstance(outcome.op, Put)])
-        start = len(self.top) + 1
-        again = [outcome.op.path[start:] for outcome in failed if isinstance(outcome.op, Put | Link)]
-        yield Flight([self.source.put(path, self.top + b"/" + path) for path in again], each=tally.take)
+        yield from self._clear(failed)
+        yield Flight([self._instead(outcome.op) for outcome in failed], each=tally.take)
+        patches = [outcome for outcome in tally.failed if isinstance(outcome.op, Patch)]
+        if patches:
+            tally.failed = [outcome for outcome in tally.failed if not isinstance(outcome.op, Patch)]
+            yield from self._clear(patches)
+            yield Flight([self._instead(outcome.op) for outcome in patches], each=tally.take)
         if tally.failed:
             self._complain_of_damage(tally.failed)
             yield from self._is_it_full(tally.failed)
             give_up(tally.failed[0], self._doing)
+
+    def _instead(self, op: Op) -> Op:
+        """Return how else a file is made."""
+        assert isinstance(op, Put | Patch | Link)
+        path = op.path[len(self.top) + 1 :]
+        if isinstance(op, Link) and self.copies and self.source.size(path) >= LEAST_COPIED:
+            return self.source.patch(path, op.path, op.existing, Delta.of_same(self.source.size(path)), self.dice)
+        return self.source.put(path, op.path)
+
+    def _clear(self, failed: Sequence[Outcome]) -> Steps[None]:
+        """Remove what may be left of files that could not be written. Raises Full where that is why."""
+        written = [outcome for outcome in failed if isinstance(outcome.op, Put | Patch)]
+        if written:
+            yield from self._is_it_full(written)
+            yield Flight([Remove(outcome.op.path) for outcome in written if isinstance(outcome.op, Put | Patch)])
 
     def _complain_of_damage(self, failed: Sequence[Outcome]) -> None:
         start = len(self.top) + 1
@@ -416,7 +507,7 @@ class Staging:
         if any(outcome.trouble is Trouble.MISSING for outcome in failed):
             return
         (space,) = yield Flight((Space(b""),))
-        needed = sum(outcome.op.size for outcome in failed if isinstance(outcome.op, Put))
+        needed = sum(outcome.op.size for outcome in failed if isinstance(outcome.op, Put | Patch))
         if space.good and space.value < needed + _SLACK:
             raise self._full(needed, space.value)
 
@@ -442,12 +533,16 @@ def once_each(
     return sorted((path for path in lacking if path not in twins), key=lambda path: path not in awaited), twins
 
 
-def list_base(plan: Plan, top: bytes) -> list[List]:
-    """Ask for the folders of a plan's base, which stands at `top`, from which something is to be linked."""
-    if plan.base is None or not plan.link:
+def list_base(plan: Plan, top: bytes, more: Collection[bytes] = ()) -> list[List]:
+    """Ask for the folders of a plan's base, which stands at `top`, from which something is linked or patched.
+
+    `more` are folders in which files stand that will linger.
+    """
+    used = {*plan.link.values(), *(patching.base for patching in plan.patch.values())}
+    if plan.base is None or not (used or more):
         return []
-    above = Manifest(dict.fromkeys(plan.link.values(), Entry(b"", 0, 0))).folders()
-    return list_tree(top, above)
+    above = Manifest(dict.fromkeys(used, Entry(b"", 0, 0))).folders()
+    return list_tree(top, sorted({*above, *more}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -465,9 +560,9 @@ class Mending:
         """Replace what is wrong file by file, each by a rename; drop what is extra."""
         release = self.source.signed.snapshot.id
         top = self.layout.stands_at(release, release)
-        tree = tree_of(self.source.signed)
         (walked,) = yield Flight((Walk(top),))
-        listed: Mapping[bytes, Attributes] = need(walked, self._doing).value
+        stands: Mapping[bytes, Attributes] = need(walked, self._doing).value
+        tree, listed = self.source.lingering.excuse(tree_of(self.source.signed), stands)
         wrong = self._wrong(tree, listed, suspects)
         if not wrong:
             wrong = yield from self._read_back(top, tree)
