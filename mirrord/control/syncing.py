@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import BinaryIO
 
+from mirrord.comparing import Comparer
 from mirrord.control.works import Works
-from mirrord.errors import Braked, Cancelled, Locked, MirrordError, PutOff
+from mirrord.errors import Braked, Cancelled, Damaged, Locked, MirrordError, PutOff
 from mirrord.hosts import Progress
 from mirrord.hosts.opening import open_host
 from mirrord.journal import PUBLISHING, SNAPSHOTS, Held
 from mirrord.manifest import Difference, Manifest, Signed, Snapshot, SnapshotId, difference, snapshot_id
+from mirrord.plan import Compare
 from mirrord.publish import Published, look, object_to
 from mirrord.snapshot import Progress as Reading
 from mirrord.snapshot.store import Scanned, Taken
@@ -194,14 +198,35 @@ def rehearse(
             size=wanted.size,
         )
         signed = Signed(card, wanted, b"", card.text(), b"", 0)  # never leaves this process
+    compare: Compare = works.compare if current is not None else Comparer(_NotTaken(works, wanted), works.stop)
     runs = {
-        mirror: works.uploading.submit(_rehearse, works, mirror, signed, allow_deletions=allow_deletions)
+        mirror: works.uploading.submit(_rehearse, works, mirror, signed, compare, allow_deletions=allow_deletions)
         for mirror in mirrors
     }
     return [run.result() for run in runs.values()]
 
 
-def _rehearse(works: Works, mirror: str, signed: Signed, *, allow_deletions: bool) -> Published:
+class _NotTaken:
+    """The contents of a snapshot that was not taken: what the store has not yet lies in the source."""
+
+    def __init__(self, works: Works, wanted: Manifest) -> None:
+        self._store = works.store.content()
+        source = works.settings.source
+        self._folder = os.fsencode(source.path) if source is not None else None
+        self._paths = {entry.digest: path for path, entry in wanted.entries.items()}
+
+    def open(self, digest: bytes) -> BinaryIO:
+        """As `hosts.Content`; whether the bytes are still those that were seen, is for who reads them."""
+        try:
+            return self._store.open(digest)
+        except Damaged:
+            path = self._paths.get(digest)
+            if path is None or self._folder is None:
+                raise
+            return open(self._folder + b"/" + path, "rb")  # noqa: PTH123 - of bytes
+
+
+def _rehearse(works: Works, mirror: str, signed: Signed, compare: Compare, *, allow_deletions: bool) -> Published:
     settings = works.settings
     began = time.monotonic()
     card = signed.snapshot
@@ -216,7 +241,7 @@ def _rehearse(works: Works, mirror: str, signed: Signed, *, allow_deletions: boo
                 site=settings.site.name,
             )
             object_to(mirror, outlook, signed, settings.guard(), allow_deletions=allow_deletions)
-            plan = outlook.plan(mirror, card.id, signed.manifest)
+            plan = outlook.plan(mirror, card.id, signed.manifest, compare=compare)
     except MirrordError as e:
         return Published.failure(mirror, signed, e, time.monotonic() - began)
     served = outlook.served is not None and outlook.served.manifest_sha256 == card.manifest_sha256
@@ -227,6 +252,7 @@ def _rehearse(works: Works, mirror: str, signed: Signed, *, allow_deletions: boo
         card.serial,
         files_sent=len(plan.send),
         files_linked=len(plan.link),
+        files_patched=len(plan.patch),
         files_removed=len(plan.removed),
         bytes_sent=plan.bytes_to_send,
         seconds=time.monotonic() - began,

@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import Event as Flag
 from typing import TextIO
 
+from mirrord.comparing import Comparer
 from mirrord.config import Settings
 from mirrord.control.accounts import Accounts
 from mirrord.control.crew import make_crew
@@ -52,6 +53,8 @@ class Works:
         self.journal = Journal(self.directory / JOURNAL)
         self.accounts = Accounts(self.journal)
         self.store = Store(self.directory / STORE, settings.site.name)
+        # One for all mirrors: what two versions of a file have in common is found out once.
+        self.compare = Comparer(self.store.content(), self.stop)
         self.switches: dict[str, Switch] = {}
         self._hire()
 
@@ -68,8 +71,8 @@ class Works:
         """Make crews in which nobody waits for another: workers are only started as they are needed."""
         settings = self.settings
         looks = len(settings.targets()) + len(settings.probe.references)
-        # A round, and beside it the fresh look of a move or a `check`.
-        self.probing: Executor = make_crew("probe", min(2 * looks, MOST_LOOKS))
+        # A round, beside it the fresh look of a move or a `check`, and one at every mirror that was just switched.
+        self.probing: Executor = make_crew("probe", min(3 * looks, MOST_LOOKS))
         # A publish to each mirror, and a rehearsal beside it.
         self.uploading: Executor = make_crew("upload", 2 * len(settings.mirrors))
         # Of each service: its zone is read, its name servers are remembered, its readers are moved.
