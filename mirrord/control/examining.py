@@ -75,6 +75,7 @@ def examine(works: Works, mirror: str, say: Say) -> dict[str, Any]:
     """Try everything anew, and look at the web server. Raises BadUsage, Locked, Refused, Unavailable and the like."""
     settings = works.settings
     account = works.accounts.account(settings, mirror)
+    before = works.accounts.notes(mirror).recall()
     with works.locked(f"publish-{mirror}", "mirror check"):
         say(f"{mirror}: finding out what the account can do")
         known = _find_out(works, account, mirror)
@@ -86,6 +87,8 @@ def examine(works: Works, mirror: str, say: Say) -> dict[str, Any]:
                 found = hold.found
                 proofs = _Web(works, mirror, hold, account.serve.encode()).prove(host.traits, account.layout)
             follows = _agreed([proof.follows for proof in proofs])
+            if follows is None and before is not None and before.whose == known.whose:
+                follows = before.follows
             if follows is not None:
                 known = replace(known, follows=follows)
                 works.accounts.notes(mirror).remember(known)
