@@ -10,13 +10,14 @@ the same rules. This module opens no socket, reads no clock and logs nothing: `m
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from mirrord import sharing
 from mirrord.health import ContentClass, Fault, FaultKind, Fresh, Health, Verdict, family, lasting
+from mirrord.heirs import ask_unless_agreed, candidates, move_to, nowhere, preferred, unless_agreed, why_unfit
 from mirrord.rules import (
     RULES,
     Ask,
     Candidate,
     Decision,
-    Fitness,
     Held,
     Move,
     Policy,
@@ -25,12 +26,12 @@ from mirrord.rules import (
     View,
     Why,
     Zone,
-    ask,
     cause_of,
     dwell_left,
     facts_of,
     health_of,
     in_brackets,
+    members,
     stay,
 )
 
@@ -78,7 +79,7 @@ def _guarded(view: View, policy: Policy, move: Move, rules: Rules) -> Decision:
         if isinstance(found, Stay):
             return found
         if isinstance(found, Ask):
-            answer = _unless_agreed(view, found)
+            answer = unless_agreed(view, found)
             if isinstance(answer, Ask):
                 return answer
             move = answer
@@ -90,6 +91,8 @@ def _propose(view: View, policy: Policy, rules: Rules) -> Decision:
     assert view.serving is not None
     if view.zone == "reverted":
         return _reassert(view, policy, view.serving, rules)
+    if policy.serve == "all":
+        return sharing.share(view, policy, view.serving, rules)
     health = health_of(view, policy, view.serving)
     if health.verdict is Verdict.DOWN:
         return _fail_over(view, policy, view.serving, rules)
@@ -98,48 +101,12 @@ def _propose(view: View, policy: Policy, rules: Rules) -> Decision:
     return _fail_back(view, policy, view.serving, rules) or _stay_put(view, policy, view.serving, rules)
 
 
-def candidates(view: View, policy: Policy, rules: Rules = RULES) -> tuple[Candidate, ...]:
-    """Return who could take readers from the serving mirror, the best first."""
-    fit = [
-        mirror
-        for mirror in policy.order
-        if mirror != view.serving and why_unfit(view, policy, mirror, rules.fitness) is None
-    ]
-    fit.sort(key=lambda mirror: rules.rank(view, policy, mirror))
-    return tuple(Candidate(m, health_of(view, policy, m).content or ContentClass.BAD) for m in fit)
-
-
-def why_unfit(view: View, policy: Policy, mirror: str, table: tuple[Fitness, ...]) -> str | None:
-    """Return the first reason in a table why a mirror may not take readers, or None."""
-    return next((why for rule in table if (why := rule(view, policy, mirror)) is not None), None)
-
-
 def _fail_over(view: View, policy: Policy, source: str, rules: Rules) -> Move | Stay:
     heirs = candidates(view, policy, rules)
     if not heirs:
-        return _nowhere(view, policy, source, rules)
+        return nowhere(view, policy, source, rules)
     reason = f"{source} is down{cause_of(health_of(view, policy, source))}"
-    return _move(view, policy, source, heirs, Why.FAILOVER, reason)
-
-
-def _nowhere(view: View, policy: Policy, source: str, rules: Rules) -> Stay:
-    """Say why nobody can take readers; nothing moves, for any change could only be for the worse."""
-    down = f"{source} is down{cause_of(health_of(view, policy, source))}"
-    others = [mirror for mirror in policy.order if mirror != source]
-    if not others:
-        reason = f"nowhere to go: {down}, and {policy.service} has no other mirror"
-        return stay(view, policy, "one-mirror", reason, alarm=True)
-    healths = [health_of(view, policy, m) for m in policy.order if m not in view.drained]
-    kinds = {h.cause.kind if h.cause and h.verdict is Verdict.DOWN else None for h in healths}
-    if kinds and kinds <= {FaultKind.TLS, FaultKind.CLOCK}:
-        reason = (
-            f"TLS fails on every mirror, as if one thing were wrong with all certificates or with our trust: {down}"
-        )
-        return stay(view, policy, "tls-everywhere", reason, alarm=True)
-    if kinds and None not in kinds:
-        return stay(view, policy, "all-down", f"everything looks down, so nothing moves: {down}", alarm=True)
-    why = [f"{m} {why_unfit(view, policy, m, rules.fitness)}" for m in others]
-    return stay(view, policy, "nowhere", f"nowhere to go: {down}; {'; '.join(why)}", alarm=True)
+    return move_to(view, policy, source, heirs, Why.FAILOVER, reason)
 
 
 def _ask_to_drain(view: View, policy: Policy, source: str, rules: Rules) -> Decision:
@@ -148,13 +115,13 @@ def _ask_to_drain(view: View, policy: Policy, source: str, rules: Rules) -> Deci
         return move
     question = f"{source} is drained and still serves {policy.service}: move readers to {move.target}?"
     facts = (f"{source} is drained", f"{source} serves", f"{move.target} is the best of the others")
-    return _ask(view, policy, "drained", question, facts, move)
+    return ask_unless_agreed(view, policy, "drained", question, facts, move)
 
 
 def _drain(view: View, policy: Policy, source: str, rules: Rules) -> Move | Stay:
     heirs = candidates(view, policy, rules)
     if heirs:
-        return _move(view, policy, source, heirs, Why.DRAIN, f"{source} is drained")
+        return move_to(view, policy, source, heirs, Why.DRAIN, f"{source} is drained")
     why = [f"{m} {why_unfit(view, policy, m, rules.fitness)}" for m in policy.order if m != source]
     reason = f"{source} is drained and serves on, for nobody else can: {'; '.join(why) or 'there is no other mirror'}"
     return stay(view, policy, "drained", reason, alarm=True)
@@ -162,28 +129,35 @@ def _drain(view: View, policy: Policy, source: str, rules: Rules) -> Move | Stay
 
 def _reassert(view: View, policy: Policy, source: str, rules: Rules) -> Decision:
     """The name server went back to an older plan of ours: ask, loudly."""
-    heirs = candidates(view, policy, rules)
     meant = view.meant or source
+    move = _as_meant(view, policy, source, meant, rules)
+    question = (
+        f"the zone of {policy.service} went back to an older plan of ours{in_brackets(view.zone_text)}: readers are"
+    )
+    question += f" sent to {source}, where our last plan says {meant}"
+    facts = (f"the zone sends readers to {source}", f"our last plan says {meant}")
+    if move is None:
+        question += "; nobody else could take them now: look at the name server"
+        return ask_unless_agreed(view, policy, "reverted", question, (*facts, "nobody can take readers"), None)
+    if policy.on_revert == "reassert" and move.target == meant:
+        return replace(move, reason=f"the zone went back to an older plan of ours{in_brackets(view.zone_text)}")
+    question += f"; send them to {move.target}?"
+    return ask_unless_agreed(view, policy, "reverted", question, (*facts, f"{move.target} would take them"), move)
+
+
+def _as_meant(view: View, policy: Policy, source: str, meant: str, rules: Rules) -> Move | None:
+    """Return the move to where our last plan sent readers, or, if that is not fit, to the best of the others."""
+    if policy.serve == "all":
+        return sharing.restore(view, policy, source, meant, rules)
+    heirs = candidates(view, policy, rules)
     if meant == source:
         fit = source in policy.order and why_unfit(view, policy, source, rules.fitness) is None
         itself = Candidate(source, health_of(view, policy, source).content or ContentClass.BAD)
         heirs = (itself, *heirs) if fit else heirs
     else:
         heirs = tuple(sorted(heirs, key=lambda c: (c.mirror != meant, heirs.index(c))))
-    question = (
-        f"the zone of {policy.service} went back to an older plan of ours{in_brackets(view.zone_text)}: readers are"
-    )
-    question += f" sent to {source}, where our last plan says {meant}"
-    facts = (f"the zone sends readers to {source}", f"our last plan says {meant}")
-    if not heirs:
-        question += "; nobody else could take them now: look at the name server"
-        return _ask(view, policy, "reverted", question, (*facts, "nobody can take readers"), None)
     reason = "an operator says that our last plan holds, not the older one that the zone went back to"
-    move = _move(view, policy, source, heirs, Why.REASSERT, reason)
-    if policy.on_revert == "reassert" and move.target == meant:
-        return replace(move, reason=f"the zone went back to an older plan of ours{in_brackets(view.zone_text)}")
-    question += f"; send them to {move.target}?"
-    return _ask(view, policy, "reverted", question, (*facts, f"{move.target} would take them"), move)
+    return move_to(view, policy, source, heirs, Why.REASSERT, reason) if heirs else None
 
 
 def _fail_back(view: View, policy: Policy, source: str, rules: Rules) -> Move | None:
@@ -193,13 +167,8 @@ def _fail_back(view: View, policy: Policy, source: str, rules: Rules) -> Move | 
             content = health_of(view, policy, mirror).content or ContentClass.BAD
             well = health_of(view, policy, mirror).well_since or view.now
             reason = f"{mirror} is preferred, caught up, and has been well for {lasting(view.now - well)}"
-            return _move(view, policy, source, (Candidate(mirror, content),), Why.FAILBACK, reason)
+            return move_to(view, policy, source, (Candidate(mirror, content),), Why.FAILBACK, reason)
     return None
-
-
-def preferred(policy: Policy, source: str) -> tuple[str, ...]:
-    """Return the mirrors that are preferred to the one that serves."""
-    return policy.order[: policy.order.index(source)] if source in policy.order else policy.order
 
 
 def _stay_put(view: View, policy: Policy, source: str, rules: Rules) -> Stay:
@@ -258,35 +227,11 @@ def planned_drain(view: View, policy: Policy, rules: Rules = RULES) -> Move | St
         return stay(
             view, policy, "reverted", f"the zone went back to an older plan of ours{in_brackets(view.zone_text)}"
         )
+    if policy.serve == "all":
+        return sharing.without(
+            view, policy, view.serving, [m for m in members(view.serving) if m in view.drained], rules
+        )
     return _drain(view, policy, view.serving, rules)
-
-
-# -- building decisions
-
-
-def _move(view: View, policy: Policy, source: str, heirs: tuple[Candidate, ...], why: Why, reason: str) -> Move:
-    return Move(
-        service=policy.service,
-        source=source,
-        target=heirs[0].mirror,
-        content=heirs[0].content,
-        why=why,
-        reason=reason,
-        facts=facts_of(view, policy),
-        fallbacks=heirs[1:],
-    )
-
-
-def _ask(view: View, policy: Policy, rule: str, question: str, facts: tuple[str, ...], move: Move | None) -> Ask | Move:
-    """Ask, unless the same question, resting on the same facts, was answered with yes."""
-    return _unless_agreed(view, ask(policy, rule, question, facts, move, alarm=rule == "reverted"))
-
-
-def _unless_agreed(view: View, question: Ask) -> Ask | Move:
-    """Return the move that a question is about where it was answered with yes."""
-    if question.move is not None and question.id in view.acked:
-        return replace(question.move, agreed=True)
-    return question
 
 
 # -- what operators ask
@@ -449,21 +394,22 @@ def protected(view: View, policy: Policy, rules: Rules = RULES) -> Protection:
     why = _cannot_act(view, policy, rules)
     if why is not None:
         return Protection(ok=False, why=why)
-    assert view.serving is not None
-    if health_of(view, policy, view.serving).verdict is Verdict.DOWN:
+    here = members(view.serving)
+    last = ""
+    if any(health_of(view, policy, mirror).verdict is Verdict.DOWN for mirror in here):
         decision = decide(view, policy, rules)
         return Protection(ok=isinstance(decision, Move), why=reason_of(decision))
-    decision = if_it_went_down(view, policy, rules)
-    if not isinstance(decision, Move):
-        return Protection(ok=False, why=f"readers would stay if {view.serving} went down: {reason_of(decision)}")
-    place = policy.places.get(view.serving)
-    heirs = (decision.target, *(c.mirror for c in decision.fallbacks))
-    if place and all(policy.places.get(mirror) == place for mirror in heirs):
-        return Protection(
-            ok=False, why=f"whoever could take the readers of {view.serving} stands where it does: {place}"
-        )
-    heir = f"{decision.target} ({decision.content.value})"
-    return Protection(ok=True, why=f"if {view.serving} went down, {heir} would take its readers")
+    for mirror in here:
+        decision = if_it_went_down(view, policy, mirror, rules)
+        if not isinstance(decision, Move):
+            return Protection(ok=False, why=f"readers would stay if {mirror} went down: {reason_of(decision)}")
+        place = policy.places.get(mirror)
+        heirs = (*members(decision.target), *(c.mirror for c in decision.fallbacks))
+        if place and all(policy.places.get(heir) == place for heir in heirs):
+            return Protection(ok=False, why=f"whoever could take the readers of {mirror} stands where it does: {place}")
+        last = f"if {mirror} went down, {decision.target} ({decision.content.value}) would take its readers"
+    several = f"if one of {' and '.join(here)} went down, the others would take its readers"
+    return Protection(ok=True, why=last if len(here) == 1 else several)
 
 
 def _cannot_act(view: View, policy: Policy, rules: Rules) -> str | None:
@@ -474,18 +420,17 @@ def _cannot_act(view: View, policy: Policy, rules: Rules) -> str | None:
         return f"the zone of {policy.service} cannot be read{in_brackets(view.zone_text)}"
     if view.serving is None or view.zone in ("foreign", "reverted") or view.pending:
         return reason_of(decide(view, policy, rules))
-    health = health_of(view, policy, view.serving)
-    if health.verdict is Verdict.UNKNOWN:
-        why = health.cause.text if health.cause else "it was not looked at often enough yet"
+    healths = [health_of(view, policy, mirror) for mirror in members(view.serving)]
+    if all(health.verdict is Verdict.UNKNOWN for health in healths):
+        why = healths[0].cause.text if healths[0].cause else "it was not looked at often enough yet"
         return f"{view.serving} serves {policy.service}, and cannot be judged: {why}"
     return None
 
 
-def if_it_went_down(view: View, policy: Policy, rules: Rules = RULES) -> Decision:
-    """Decide as if the serving mirror had just been judged down, and the dwell were over."""
-    assert view.serving is not None
+def if_it_went_down(view: View, policy: Policy, mirror: str, rules: Rules = RULES) -> Decision:
+    """Decide as if a serving mirror had just been judged down, and the dwell were over."""
     down = Health(verdict=Verdict.DOWN, since=view.now, judged=True, failing=True)
-    standing = view.standing.supposing(view.serving, policy.service, down)
+    standing = view.standing.supposing(mirror, policy.service, down)
     return decide(replace(view, standing=standing, moves=()), policy, rules)
 
 
@@ -502,7 +447,9 @@ def reason_of(decision: Decision) -> str:
 
 def explain(view: View, policy: Policy, rules: Rules = RULES) -> list[str]:
     """Say why readers are where they are, and what would have to happen for them to move; plain sentences."""
-    where = f"{view.serving} serves {policy.service}" if view.serving else f"Nobody knows who serves {policy.service}"
+    here = members(view.serving)
+    serves = f"{' and '.join(here)} {'serves' if len(here) == 1 else 'share the readers of'} {policy.service}"
+    where = serves if here else f"Nobody knows who serves {policy.service}"
     decision = decide(view, policy, rules)
     said = [
         f"{where}{in_brackets(view.zone_text)}.",
@@ -511,12 +458,10 @@ def explain(view: View, policy: Policy, rules: Rules = RULES) -> list[str]:
     verb = {Stay: "Readers stay", Move: "Readers move", Ask: "A person is asked"}[type(decision)]
     said.append(f"{verb}: {reason_of(decision)}.")
     said += _in_the_way(view, policy, decision)
-    if (
-        view.serving
-        and isinstance(decision, Stay)
-        and health_of(view, policy, view.serving).verdict is not Verdict.DOWN
-    ):
-        said += _what_would_move(view, policy, view.serving, rules)
+    if isinstance(decision, Stay) and not any(health_of(view, policy, m).verdict is Verdict.DOWN for m in here):
+        for mirror in here:
+            said += _what_would_move(view, policy, mirror, rules)
+        said += _who_stays_out(view, policy, rules)
     return said
 
 
@@ -536,19 +481,20 @@ def _in_the_way(view: View, policy: Policy, decision: Decision) -> list[str]:
 
 
 def _what_would_move(view: View, policy: Policy, source: str, rules: Rules) -> list[str]:
-    said = []
-    after = if_it_went_down(view, policy, rules)
+    after = if_it_went_down(view, policy, source, rules)
     if isinstance(after, Move):
         heirs = [f"{c.mirror} ({c.content.value})" for c in after.fallbacks]
         then = f", then {', '.join(heirs)}" if heirs else ""
-        said.append(
-            f"If {source} is judged down, readers move to {after.target} ({after.content.value}){then},"
-            " once a fresh look found it well."
-        )
-    elif isinstance(after, Stay):
-        said.append(f"If {source} is judged down, readers stay all the same: {after.reason}.")
-    for mirror in preferred(policy, source):
-        why = why_unfit(view, policy, mirror, (*rules.fitness, *rules.failback))
-        if why is not None:
-            said.append(f"Readers do not return to {mirror} yet: it {why}.")
-    return said
+        where = f"{after.target} ({after.content.value}){then}, once a fresh look found it well"
+        return [f"If {source} is judged down, readers move to {where}."]
+    if isinstance(after, Stay):
+        return [f"If {source} is judged down, readers stay all the same: {after.reason}."]
+    return []
+
+
+def _who_stays_out(view: View, policy: Policy, rules: Rules) -> list[str]:
+    """Say of each mirror that readers could return to why they do not."""
+    here = members(view.serving)
+    out = [m for m in policy.order if m not in here] if policy.serve == "all" else preferred(policy, view.serving or "")
+    whys = {mirror: why_unfit(view, policy, mirror, (*rules.fitness, *rules.failback)) for mirror in out if here}
+    return [f"Readers do not return to {mirror} yet: it {why}." for mirror, why in whys.items() if why is not None]

@@ -7,7 +7,7 @@ see what it is for. `mirrord.decide` asks them. Pure, as all that decides.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
@@ -19,6 +19,9 @@ from mirrord.health import ContentClass, FaultKind, Health, Standing, Verdict, l
 
 DAY = 86400.0
 """Seconds."""
+
+TOGETHER = "+"
+"""Stands between the names of mirrors that share a service's readers: `milan+lyon`."""
 
 Zone = Literal["new", "ours", "reverted", "foreign", "unread"]
 """How the zone stands to the journal (`mirrord.switches` compares; `unread`: no server answered)."""
@@ -46,6 +49,10 @@ class Policy:
     service: str
     order: tuple[str, ...]
     """Mirrors that may serve it, best first."""
+    serve: Literal["first", "all"] = "first"
+    """One mirror, in order of preference; or all good ones side by side, up to `answers`."""
+    answers: int = 8
+    """How many mirrors share the readers at most."""
     failback: Literal["manual", "auto"] = "manual"
     settle: float = 3600.0
     """How long a preferred mirror must have been well before readers return to it by themselves."""
@@ -74,12 +81,12 @@ class View:
     now: float
     standing: Standing
     serving: str | None
-    """The mirror whose addresses readers are given now; None where that is nobody of ours or unknown."""
+    """The mirror whose addresses readers are given, or several (`members`); None for nobody of ours, or unknown."""
     zone: Zone = "ours"
     zone_text: str = ""
     """The zone's state in words, for people."""
     meant: str | None = None
-    """Where our own last plan sent readers, by the journal; differs from `serving` where the zone went back."""
+    """Where our own last plan sent readers, by the journal, as in `serving`; differs from `serving` where the zone went back."""
     held: Held | None = None
     drained: frozenset[str] = frozenset()
     moves: tuple[float, ...] = ()
@@ -141,6 +148,10 @@ class Move:
     facts: tuple[str, ...] = ()
     fallbacks: tuple[Candidate, ...] = ()
     """Who comes next if the fresh look fails (`next_after`)."""
+    leaving: tuple[str, ...] = ()
+    """Which mirrors readers leave, where several share them; empty: `source`."""
+    joining: tuple[str, ...] = ()
+    """Which mirrors they are newly sent to, where several share them."""
     agreed: bool = False
     """A person said yes to it."""
 
@@ -182,6 +193,22 @@ Guard = Callable[[View, Policy, Move], Stay | Ask | None]
 
 Rank = Callable[[View, Policy, str], tuple[int, ...]]
 """The lowest is tried first."""
+
+
+def members(serving: str | None) -> tuple[str, ...]:
+    """Return the mirrors that a service's readers are sent to."""
+    return tuple(serving.split(TOGETHER)) if serving else ()
+
+
+def together(policy: Policy, mirrors: Collection[str]) -> str:
+    """Name mirrors that share readers, in the service's order."""
+    known = [mirror for mirror in policy.order if mirror in mirrors]
+    return TOGETHER.join((*known, *sorted(set(mirrors).difference(known))))
+
+
+def addresses_of(policy: Policy, target: str) -> tuple[str, ...]:
+    """Return the configured addresses of one mirror, or of all that share readers."""
+    return tuple(address for mirror in members(target) for address in policy.addresses.get(mirror, ()))
 
 
 def health_of(view: View, policy: Policy, mirror: str) -> Health:
@@ -253,8 +280,8 @@ def stale_only_for_worse(view: View, policy: Policy, mirror: str) -> str | None:
     """Pages of yesterday are better than none, but not better than other pages of yesterday."""
     if health_of(view, policy, mirror).content is not ContentClass.STALE or view.serving is None:
         return None
-    serving = health_of(view, policy, view.serving)
-    if serving.verdict is Verdict.DOWN and not _only_stale(serving) and not serving.outdated:
+    serving = [health_of(view, policy, member) for member in members(view.serving)]
+    if all(s.verdict is Verdict.DOWN and not _only_stale(s) and not s.outdated for s in serving):
         return None
     return "serves outdated content, which is better than nothing only"
 
@@ -317,13 +344,17 @@ def our_clock_is_right(view: View, policy: Policy, move: Move) -> Stay | None:
 
 def judged_completely(view: View, policy: Policy, move: Move) -> Stay | None:
     """The latest round looked at every address of the serving mirror, and saw nothing good."""
-    health = health_of(view, policy, move.source)
-    if move.why is not Why.FAILOVER or health.failing:
+    if move.why is not Why.FAILOVER:
         return None
-    if health.judged:
-        return stay(view, policy, "recovering", f"{move.source} is down, but the latest look at it was good")
-    reason = f"{move.source} is down, but the latest round did not judge it completely"
-    return stay(view, policy, "incomplete", reason)
+    for mirror in move.leaving or (move.source,):
+        health = health_of(view, policy, mirror)
+        if health.failing or mirror in view.drained:
+            continue
+        if health.judged:
+            return stay(view, policy, "recovering", f"{mirror} is down, but the latest look at it was good")
+        reason = f"{mirror} is down, but the latest round did not judge it completely"
+        return stay(view, policy, "incomplete", reason)
+    return None
 
 
 def not_held(view: View, policy: Policy, move: Move) -> Stay | None:
@@ -462,13 +493,13 @@ def ask(
 
 def facts_of(view: View, policy: Policy) -> tuple[str, ...]:
     """Return what a decision rests on: a sentence on each mirror, in the service's order."""
-    mirrors = dict.fromkeys((*policy.order, *([view.serving] if view.serving else [])))
+    mirrors = dict.fromkeys((*policy.order, *members(view.serving)))
     return tuple(_describe(view, policy, mirror) for mirror in mirrors)
 
 
 def _describe(view: View, policy: Policy, mirror: str) -> str:
     health = health_of(view, policy, mirror)
-    said = f"{mirror}{' (serves)' if mirror == view.serving else ''}: {health.verdict.value}"
+    said = f"{mirror}{' (serves)' if mirror in members(view.serving) else ''}: {health.verdict.value}"
     if health.verdict is not Verdict.UNKNOWN:
         said += f" for {lasting(view.now - health.since)}"
     if health.content is not None:

@@ -58,6 +58,25 @@ def test_what_looks_dead_is_looked_at_again_at_once(lab: Lab) -> None:
         until(lambda: site.served_at("lyon"), 15, "readers to be moved long before six looks of 4 s each")
 
 
+def test_readers_who_are_shared_lose_whoever_dies_and_never_the_last(lab: Lab) -> None:
+    """`serve = "all"`: health only prunes the answer; a mirror that is back joins by hand."""
+    with publisher(lab, ("milan", "lyon", "oslo"), serve="all", dwell="0.1s") as site:
+        watched(site)
+        assert site.verb("switch", "web", "lyon", "--yes")["exit"] == 0
+        assert site.verb("switch", "web", "oslo", "--yes")["target"] == "milan+lyon+oslo"
+        assert site.served_at("milan", "lyon", "oslo")
+
+        site.hosts["milan"].kill()
+        until(lambda: site.served_at("lyon", "oslo"), 20, "milan to leave the answer")
+        site.hosts["oslo"].kill()
+        until(lambda: site.served_at("lyon"), 20, "oslo to leave it as well")
+        site.hosts["lyon"].kill()
+        until(lambda: site.mirror("lyon")["verdict"] == "down", 20, "lyon to be judged down")
+        steadily(lambda: site.served_at("lyon"), 1.5, "the last address to stay")
+        site.hosts["milan"].start()
+        until(lambda: site.served_at("milan"), 20, "readers to go to the one that is back")
+
+
 def test_a_service_on_hold_is_judged_and_left_alone(site: Publisher) -> None:
     """An operator at work on a host must not be surprised by a move."""
     watched(site)

@@ -506,3 +506,82 @@ def test_any_order_of_moves_reverts_and_meddling_is_told_apart(stands: Zone, ste
             assert compare(meddled, expected, MIRRORS, past=past, by="home").state is ZoneState.FOREIGN
         elif len(past) > 1 and past[-2] != expected:
             assert compare(zone(past[-2]), expected, MIRRORS, past=past, by="home").state is ZoneState.REVERTED
+
+
+# -- several mirrors that share readers
+
+
+def answering(*mirrors: str, leave_out: Iterable[str] = (), fence: Fence | None = None) -> Expected:
+    """Every name with the addresses of several mirrors."""
+    a, aaaa = families(address for mirror in mirrors for address in MIRRORS[mirror] if address not in leave_out)
+    return Expected(dict.fromkeys(NAMES, Rrsets(a, aaaa, fence.records if fence else frozenset())), 0)
+
+
+@pytest.mark.parametrize(
+    ("stands", "serving"),
+    [
+        pytest.param(answering("milan", "lyon"), "milan+lyon", id="two"),
+        pytest.param(answering("milan", "lyon", "oslo"), "milan+lyon+oslo", id="all"),
+        pytest.param(answering("lyon"), "lyon", id="one"),
+        pytest.param(answering("milan", "oslo", leave_out=["203.0.113.31"]), "milan+oslo", id="one address left out"),
+        pytest.param(
+            Expected({NAMES[0]: Rrsets(frozenset({"192.0.2.10", "192.0.2.77"}))}), None, id="a stranger's too"
+        ),
+        pytest.param(Expected({NAMES[0]: rrsets("milan"), NAMES[1]: rrsets("lyon")}), None, id="not alike"),
+    ],
+)
+def test_those_who_share_readers_are_known_by_their_addresses(stands: Expected, serving: str | None) -> None:
+    """Whoever has an address in every name's answer serves, if nobody else's stands there."""
+    assert served_by(stands, MIRRORS, shared=True) == serving
+
+
+def test_a_plan_for_several_makes_the_union_of_their_addresses() -> None:
+    """One update; the fence names them all."""
+    change = plan_change(
+        "web", state("milan", 3), "milan+oslo", MIRRORS, nonce=PLAN, by="home", ttl=60, was_ttl=60, shared=True
+    )
+
+    assert change.to.names == answering("milan", "oslo", fence=Fence(4, "milan+oslo", PLAN, "home")).names
+    assert (change.source, change.target) == ("milan", "milan+oslo")
+    assert compare(zone(change.to), change.to, MIRRORS, shared=True).serving == "milan+oslo"
+
+
+def test_a_plan_for_several_names_only_configured_mirrors() -> None:
+    """An address that is not configured is never written, however it is asked for."""
+    for target, shared in (("milan+nowhere", True), ("milan+oslo", False), ("", True)):
+        with pytest.raises(Braked) as caught:
+            plan_change(
+                "web", state("milan"), target, MIRRORS, nonce=PLAN, by="home", ttl=60, was_ttl=60, shared=shared
+            )
+        assert caught.value.brake == "not-configured"
+
+
+def test_a_bad_address_of_one_is_left_out_where_others_stay() -> None:
+    """What a fresh look found bad is not handed to readers."""
+    change = plan_change(
+        "web", state("milan"), "milan+oslo", MIRRORS, nonce=PLAN, by="home", ttl=60, was_ttl=60, shared=True,
+        leave_out=["203.0.113.31"],
+    )  # fmt: skip
+
+    assert change.to.names[NAMES[0]].a == {"192.0.2.10", "203.0.113.30"}
+
+
+def test_a_zone_that_answers_several_mirrors_is_new_where_they_may_share() -> None:
+    """It is adopted by itself then, as one mirror's is elsewhere; otherwise a person looks."""
+    stands = zone(answering("milan", "lyon"))
+
+    assert compare(stands, None, MIRRORS, shared=True).state is ZoneState.NEW
+    assert compare(stands, None, MIRRORS).state is ZoneState.FOREIGN
+
+
+def test_a_fence_of_many_mirrors_is_still_one_that_is_read_again() -> None:
+    """Fifty names do not fit into a word: the fence has as much of them as fits."""
+    many = {f"mirror-{number}": (f"192.0.2.{number}",) for number in range(50)}
+    target = "+".join(many)
+    stands = Expected(dict.fromkeys(NAMES, Rrsets(frozenset({"192.0.2.1"}))), 0)
+
+    change = plan_change("web", stands, target, many, nonce=PLAN, by="home", ttl=60, was_ttl=60, shared=True)
+    fence = parse_fence(change.to.names[NAMES[0]].fence)
+    assert fence is not None
+    assert target.startswith(fence.target)
+    assert served_by(change.to, many, shared=True) == target

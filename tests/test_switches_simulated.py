@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from hypothesis import HealthCheck
 from hypothesis import settings as how

@@ -322,6 +322,8 @@ class Service(Section):
 
     name: Name
     order: Annotated[tuple[Text, ...], Field(min_length=1)]
+    serve: Literal["first", "all"] = "first"
+    answers: Annotated[StrictInt, Field(ge=1, le=50)] = 8
     failback: Literal["manual", "auto"] = "manual"
     settle: Duration = _HOUR
     dwell: Duration = 2 * _MINUTE

@@ -150,6 +150,8 @@ class Settings(Section):
         return Policy(
             service=wanted.name,
             order=wanted.order,
+            serve=wanted.serve,
+            answers=wanted.answers,
             failback=wanted.failback,
             settle=wanted.settle,
             dwell=wanted.dwell,

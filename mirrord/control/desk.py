@@ -30,6 +30,8 @@ from mirrord.hosts import Progress
 from mirrord.journal import PUBLISHING, SNAPSHOTS, Event
 from mirrord.manifest import SnapshotId, stamp
 from mirrord.publish import Published
+from mirrord.rules import members
+from mirrord.sharing import joined_by
 from mirrord.snapshot import Progress as Counted
 from mirrord.snapshot.store import Taken
 from mirrord.switches import Change, Kind
@@ -171,6 +173,8 @@ class Desk:
             published = run.result() if isinstance(run, Future) else Published.failure(name, signed, run, 0.0)
             rows.append(showing.row(published))
             talk({"event": "mirror", "mirror": rows[-1]})
+            for warning in published.warnings:
+                talk({"event": "warn", "text": warning})
         syncing.tidy(self.works)
         return {
             "snapshot": showing.snapshot(taken.snapshot, changed=taken.changed),
@@ -304,13 +308,14 @@ class Desk:
             talk({"event": "say", "text": "no daemon runs here: looking once at everything"})
             self._one_look([service])
         view, reading = self._read_for_switch(service, policy, asked)
-        target = target or view.serving
+        target = target or next(iter(members(view.serving)), None)
         if target is None:
             raise BadUsage(
                 f"{service}: what stands in the zone is no mirror's; `mirrord switch {service} MIRROR --adopt`"
             )
         fresh = self.looker.fresh(view.standing, target, service)
         permission = may_switch(view, policy, target, fresh, override=override, adopt=adopt)
+        target = joined_by(view, policy, target)
         plan = moving.plan(
             self.works, service, target, reading, policy, fresh, adopt=adopt, who=who, given=asked.get("plan")
         )
@@ -381,7 +386,7 @@ class Desk:
         serves = []
         for service in self.mind.affairs:
             view = self.mind.view(service, now=time.monotonic())
-            if view.serving == mirror:
+            if mirror in members(view.serving):
                 drained = replace(view, drained=view.drained | {mirror})
                 serves.append(showing.next_of(service, planned_drain(drained, self.mind.policy(service))))
         return serves

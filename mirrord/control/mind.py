@@ -21,7 +21,18 @@ from mirrord.health import Health, Round, Standing, Thresholds, Verdict
 from mirrord.journal import Event, Journal
 from mirrord.manifest import Snapshot, SnapshotId
 from mirrord.publish import Published
-from mirrord.switches import Change, Comparison, Follow, Following, Kind, Result, Zone, ZoneState, parse_fence
+from mirrord.switches import (
+    Change,
+    Comparison,
+    Follow,
+    Following,
+    Kind,
+    Result,
+    Zone,
+    ZoneState,
+    parse_fence,
+    served_by,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -264,6 +275,9 @@ class Mind:
 
     def _meant(self, service: str) -> str | None:
         expected = self.journal.expected(service)
+        policy = self.policy(service)
+        if expected is not None and policy.serve == "all":
+            return served_by(expected, policy.addresses, shared=True)
         for rrsets in expected.names.values() if expected is not None else ():
             fence = parse_fence(rrsets.fence)
             if fence is not None:

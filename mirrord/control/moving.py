@@ -8,7 +8,7 @@ time for each service, on this machine: a lock sees to it. What may be decided i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from mirrord.control.works import Works
 from mirrord.decide import Move, Policy, Stay, Why, next_after, passes
 from mirrord.errors import BadUsage, Braked, Conflict, Locked, MirrordError, Unavailable
 from mirrord.health import Fresh, Standing
+from mirrord.sharing import after_looks, still_good, to_look_at
 from mirrord.switches import Change, Expected, Follow, Kind, Result, Zone, ZoneState, plan_change, transaction
 
 
@@ -57,16 +58,7 @@ def carry_out(works: Works, looker: Looker, standing: Standing, move: Move, poli
         if works.journal.highest_epoch(move.service) != reading.epoch:
             # What is expected comes from the journal, so the fence would not notice what it knows already.
             raise Conflict(f"{move.service}: its readers were moved since this was decided; the next look decides anew")
-        failed: dict[str, str] = {}
-        step: Move | Stay = move
-        fresh: Fresh | None = None
-        while isinstance(step, Move):
-            fresh = looker.fresh(standing, step.target, step.service)
-            why_not = passes(step, fresh)
-            if why_not is None:
-                break
-            failed[step.target] = why_not
-            step = next_after(move, failed)
+        step, looked, failed = _look_freshly(looker, standing, move, policy)
         if isinstance(step, Stay):
             return Moved(move.service, move.target, step.reason, failed=failed)
         change = _plan(
@@ -75,13 +67,33 @@ def carry_out(works: Works, looker: Looker, standing: Standing, move: Move, poli
             step.target,
             reading,
             policy,
-            fresh,
+            looked,
             as_it_stands=move.why is Why.REASSERT,
             automatic=move.automatic,
             who=works.settings.controller.name,
             why=move.reason,
         )
         return replace(_commit(works, change), failed=failed)
+
+
+def _look_freshly(
+    looker: Looker, standing: Standing, move: Move, policy: Policy
+) -> tuple[Move | Stay, list[Fresh], dict[str, str]]:
+    """Look once more before a move; return what is left of it, what was seen, and who failed, and why."""
+    failed: dict[str, str] = {}
+    if policy.serve == "all":
+        looks = [looker.fresh(standing, mirror, move.service) for mirror in to_look_at(move)]
+        failed = {fresh.mirror: why for fresh in looks if (why := still_good(fresh)) is not None}
+        return after_looks(move, policy, failed), looks, failed
+    step: Move | Stay = move
+    while isinstance(step, Move):
+        fresh = looker.fresh(standing, step.target, step.service)
+        why_not = passes(step, fresh)
+        if why_not is None:
+            return step, [fresh], failed
+        failed[step.target] = why_not
+        step = next_after(move, failed)
+    return step, [], failed
 
 
 def plan(
@@ -103,7 +115,8 @@ def plan(
     comparison = reading.comparison
     assert comparison is not None
     assert reading.zone is not None
-    change = _plan(works, service, target, reading, policy, fresh, as_it_stands=adopt, who=who, why="by hand")
+    looks = [fresh] if fresh is not None else []
+    change = _plan(works, service, target, reading, policy, looks, as_it_stands=adopt, who=who, why="by hand")
     if comparison.state is ZoneState.OURS and not change.moves and not adopt:
         return None
     if given is None:
@@ -161,7 +174,12 @@ def _read(works: Works, service: str, policy: Policy) -> Reading:
     epoch = works.journal.highest_epoch(service)
     try:
         looked = transaction.look(
-            works.switch(service), works.journal, service, policy.addresses, by=works.settings.controller.name
+            works.switch(service),
+            works.journal,
+            service,
+            policy.addresses,
+            by=works.settings.controller.name,
+            shared=policy.serve == "all",
         )
     except MirrordError as e:
         return Reading(None, None, str(e), epoch)
@@ -197,7 +215,7 @@ def _adopt(works: Works, service: str, reading: Reading, policy: Policy) -> Move
     try:
         with works.locked(f"switch-{service}"):
             who = works.settings.controller.name
-            change = _plan(works, service, serving, reading, policy, None, as_it_stands=True, who=who, why="new here")
+            change = _plan(works, service, serving, reading, policy, [], as_it_stands=True, who=who, why="new here")
             return _commit(works, change)
     except (Locked, Braked):
         return None
@@ -211,7 +229,7 @@ def _plan(
     target: str,
     reading: Reading,
     policy: Policy,
-    fresh: Fresh | None,
+    looks: Sequence[Fresh],
     *,
     as_it_stands: bool,
     automatic: bool = False,
@@ -236,7 +254,8 @@ def _plan(
         by=works.settings.controller.name,
         ttl=works.settings.service(service).ttl,
         was_ttl=zone.ttl if zone is not None else works.settings.service(service).ttl,
-        leave_out=tuple(fresh.bad) if fresh is not None else (),
+        leave_out=tuple(address for fresh in looks for address in fresh.bad),
+        shared=policy.serve == "all",
         epoch_above=works.journal.highest_epoch(service),
         automatic=automatic,
         who=who,

@@ -22,6 +22,7 @@ from mirrord.manifest import Difference, Snapshot, show, stamp
 from mirrord.publish import Published
 from mirrord.report.status import Daemon, Facts, MirrorState, Moment, ServiceState, hold, kind, reason, text_of
 from mirrord.report.status import status as build_status
+from mirrord.rules import members
 from mirrord.switches import Change, Expected, Following, Result
 
 __all__ = [
@@ -164,7 +165,7 @@ def explained(mind: Mind, service: str, view: View, policy: Policy) -> dict[str,
 
 def _candidate(mirror: str, service: str, view: View, policy: Policy) -> dict[str, Any]:
     health = view.standing.health(mirror, service)
-    brakes = [] if mirror == view.serving else may_switch(view, policy, mirror, None).brakes
+    brakes = [] if mirror in members(view.serving) else may_switch(view, policy, mirror, None).brakes
     moment = Moment(view.now, time.time())
     return {
         "name": mirror,
@@ -359,4 +360,5 @@ def row(published: Published) -> dict[str, Any]:
         "seconds": round(published.seconds, 3),
         "error": published.error,
         "error_code": published.error_code,
+        "warnings": list(published.warnings),
     }

@@ -17,6 +17,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from mirrord.errors import Braked
+from mirrord.rules import TOGETHER
 
 Txt = tuple[str, ...]
 """One TXT record: its character-strings, one character for each byte (latin-1), so that any bytes fit."""
@@ -27,9 +28,9 @@ NOBODY = "-"
 LONGEST_FENCE = 255
 """Bytes: the fence is one character-string (RFC 1035, section 3.3.14)."""
 
-_WORD = r"[A-Za-z0-9._-]{1,63}"
+_WORD = r"[A-Za-z0-9._+-]{1,63}"
 _FENCE = re.compile(rf"v=1 epoch=([0-9]{{1,15}}) target=({_WORD}) plan=([0-9a-f]{{32}}) by=({_WORD})")
-_NOT_A_WORD = re.compile(r"[^A-Za-z0-9._-]+")
+_NOT_A_WORD = re.compile(r"[^A-Za-z0-9._+-]+")
 
 
 def fence_name(name: str) -> str:
@@ -291,26 +292,28 @@ def compare(
     *,
     past: Sequence[Expected] = (),
     by: str = "",
+    shared: bool = False,
 ) -> Comparison:
     """Hold the zone against what the journal expects (None: the journal is empty).
 
     `past` are the states that we wrote or replaced earlier, and those that plans would have made which were given up;
     `by` is our controller's name. A later epoch than expected is ours where `past` has it (a plan that took
     effect after we gave it up), or where it is signed `by` us and consistent (a move that the journal could
-    not write down: then the TXT is the record).
+    not write down: then the TXT is the record). `shared` is as in `served_by`.
     """
-    serving = served_by(zone, mirrors)
+    serving = served_by(zone, mirrors, shared=shared)
     for name, found in zone.names.items():
         if found.cname is not None:
             text = f"{name}: a CNAME for {clean(found.cname)} stands there; nothing can be moved at a CNAME"
             return Comparison(ZoneState.FOREIGN, text, None)
     known = {name: expected.names[name] for name in zone.names if expected and name in expected.names}
     if expected is None or not known:
-        return _compare_new(zone, zone.names, mirrors)
+        return _compare_new(zone, zone.names, mirrors, serving if shared else None)
     if expected.matches(zone):
         added = {name: found for name, found in zone.names.items() if name not in known}
         if added:
-            return _compare_new(zone, added, {serving: mirrors[serving]} if serving else {})
+            same = {serving: union(serving, mirrors)} if serving else {}
+            return _compare_new(zone, added, same, serving)
         text = f"as we left it at epoch {expected.epoch}"
         return Comparison(ZoneState.OURS, text, serving, Expected(known, expected.epoch))
     for earlier in sorted(past, key=lambda state: state.epoch, reverse=True):
@@ -322,7 +325,8 @@ def compare(
             text = f"back to {was}, where epoch {expected.epoch} is expected; {_REVERTED}"
             return Comparison(ZoneState.REVERTED, _read_where(zone, text), serving)
     fence = _common_fence(zone)
-    if fence and by and fence.by == word(by) and fence.epoch > expected.epoch and fence.target == serving:
+    meant = word(serving) if serving else None
+    if fence and by and fence.by == word(by) and fence.epoch > expected.epoch and fence.target == meant:
         text = f"epoch {fence.epoch} is ours by its TXT, though the journal knows only epoch {expected.epoch}"
         return Comparison(ZoneState.OURS, text, serving, zone.stands)
     return Comparison(ZoneState.FOREIGN, _read_where(zone, differences(zone, expected)), serving)
@@ -331,20 +335,21 @@ def compare(
 _REVERTED = "a name server that restarted from an old zone file does this"
 
 
-def _compare_new(zone: Zone, names: Mapping[str, Found], mirrors: Mirrors) -> Comparison:
-    """Judge names of which the journal knows nothing."""
+def _compare_new(zone: Zone, names: Mapping[str, Found], mirrors: Mirrors, serving: str | None) -> Comparison:
+    """Judge names of which the journal knows nothing; `serving` are mirrors that share readers, if any do."""
     for name, found in names.items():
         if found.rrsets.fence:
             text = f"{fence_name(name)}: {_describe(found.rrsets.fence)}, and our journal knows nothing of it"
-            return Comparison(ZoneState.FOREIGN, _read_where(zone, text), served_by(zone, mirrors))
-    for mirror, addresses in mirrors.items():
+            return Comparison(ZoneState.FOREIGN, _read_where(zone, text), serving or served_by(zone, mirrors))
+    whole = {serving: union(serving, mirrors)} if serving else {}
+    for mirror, addresses in {**mirrors, **whole}.items():
         a, aaaa = families(addresses)
         if all(found.rrsets.a == a and found.rrsets.aaaa == aaaa for found in names.values()):
             text = f"{', '.join(names)}: never moved by us; answers {mirror}'s addresses"
             return Comparison(ZoneState.NEW, text, mirror, zone.stands)
     stands = "; ".join(f"{name} answers {_list(found.rrsets.addresses)}" for name, found in names.items())
     text = f"{stands}: not exactly one mirror's addresses"
-    return Comparison(ZoneState.FOREIGN, _read_where(zone, text), served_by(zone, mirrors))
+    return Comparison(ZoneState.FOREIGN, _read_where(zone, text), serving or served_by(zone, mirrors))
 
 
 def _common_fence(zone: Zone) -> Fence | None:
@@ -406,8 +411,16 @@ def families(addresses: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(str(address) for address in parsed) - v6, v6
 
 
-def served_by(state: Zone | Expected, mirrors: Mirrors) -> str | None:
-    """Return the mirror whose addresses every name answers (some of them are enough), or None."""
+def union(mirrors_named: str, mirrors: Mirrors) -> frozenset[str]:
+    """Return the addresses of one mirror, or of all that share readers (`milan+lyon`)."""
+    return frozenset().union(*(mirrors.get(mirror, ()) for mirror in mirrors_named.split(TOGETHER)))
+
+
+def served_by(state: Zone | Expected, mirrors: Mirrors, *, shared: bool = False) -> str | None:
+    """Return the mirror whose addresses every name answers (some of them are enough), or None.
+
+    `shared`: also several mirrors, joined by `+` in the order of `mirrors`, if nobody else's address is answered.
+    """
     if isinstance(state, Zone):
         if any(found.cname is not None for found in state.names.values()):
             return None
@@ -417,7 +430,15 @@ def served_by(state: Zone | Expected, mirrors: Mirrors) -> str | None:
         stand = [rrsets.addresses for rrsets in state.names.values()]
         if stand and all(addresses and addresses <= own for addresses in stand):
             return mirror
-    return None
+    return _shared_by(state, mirrors) if shared else None
+
+
+def _shared_by(state: Expected, mirrors: Mirrors) -> str | None:
+    owns = {mirror: frozenset().union(*families(addresses)) for mirror, addresses in mirrors.items()}
+    stand = [rrsets.addresses for rrsets in state.names.values()]
+    here = [mirror for mirror, own in owns.items() if stand and all(own & addresses for addresses in stand)]
+    known = frozenset().union(*(owns[mirror] for mirror in here))
+    return TOGETHER.join(here) if here and all(addresses <= known for addresses in stand) else None
 
 
 def plan_change(
@@ -435,8 +456,9 @@ def plan_change(
     automatic: bool = False,
     who: str = "",
     why: str = "",
+    shared: bool = False,
 ) -> Change:
-    """Plan to make all names of `expected` answer the target's addresses.
+    """Plan to make all names of `expected` answer the target's addresses; with `shared` it may be `milan+lyon`.
 
     `leave_out` are bad addresses of the target: they are left out where others of their family stay;
     if no IPv6 stays, AAAA goes, and if no IPv4 stays, A keeps them all. `was_ttl` is the TTL served now
@@ -444,12 +466,13 @@ def plan_change(
     Raises Braked "empty-answer" where a name would be left without an address or without its A, and
     "not-configured" where the target is no mirror of `mirrors`.
     """
-    if target not in mirrors:
+    named = target.split(TOGETHER) if shared else [target]
+    if not all(mirror in mirrors for mirror in named):
         raise Braked(
             f"{service}: planning a move: {clean(target)} is no configured mirror; nothing was changed",
             "not-configured",
         )
-    a, aaaa = families(mirrors[target])
+    a, aaaa = families(union(target, mirrors))
     bad = frozenset().union(*families(leave_out))
     a, aaaa = (a - bad) or a, (aaaa - bad) or (aaaa if not a else frozenset())
     for name, stands in expected.names.items():
@@ -459,7 +482,7 @@ def plan_change(
                 f"{'an address' if not a | aaaa else 'an IPv4 address'}; give {target} one in `addresses`",
                 "empty-answer",
             )
-    fence = Fence(max(expected.epoch, epoch_above) + 1, target, nonce, word(by))
+    fence = Fence(max(expected.epoch, epoch_above) + 1, word(target), nonce, word(by))
     to = Rrsets(a, aaaa, fence.records)
     return Change(
         service=service,
@@ -471,7 +494,7 @@ def plan_change(
         to=Expected(dict.fromkeys(expected.names, to), fence.epoch),
         ttl=ttl,
         was_ttl=was_ttl,
-        source=served_by(expected, mirrors),
+        source=served_by(expected, mirrors, shared=shared),
         automatic=automatic,
         who=who or by,
         why=why,
@@ -483,7 +506,7 @@ def plan_advance(given_up: Change, *, nonce: str, by: str) -> Change:
 
     Both plans replace the same state: only one of them can ever apply.
     """
-    fence = Fence(given_up.epoch + 1, given_up.source or NOBODY, nonce, word(by))
+    fence = Fence(given_up.epoch + 1, word(given_up.source or NOBODY), nonce, word(by))
     names = {name: Rrsets(stands.a, stands.aaaa, fence.records) for name, stands in given_up.from_.names.items()}
     return Change(
         service=given_up.service,

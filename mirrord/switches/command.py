@@ -3,7 +3,7 @@
 For whatever mirrord has no switch of its own for: a provider's tool, a load balancer, a script. The program is run
 without a shell, is given one JSON object on standard input, and is asked one of three things:
 
-    show     print what stands: {"names": {NAME: {"addresses": [...], "ttl": 60, "fence": "..." or null}}}; change nothing
+    show     print what stands: {"names": {NAME: {"addresses": [...], "ttl": 60, "fence": "..." or null}}}
     apply    make `plan.to` stand instead of `plan.from`; keep each name's `fence` beside its addresses, for `show`
     check    do something harmless that shows that `apply` would be allowed to; change nothing
 
@@ -130,7 +130,7 @@ class Command:
             given.write(json.dumps(asked | more).encode() + b"\n")
             given.seek(0)
             try:
-                process = subprocess.Popen(  # noqa: S603 - the operator's own program, without a shell
+                process = subprocess.Popen(
                     self._settings.program, stdin=given, stdout=out, stderr=err, start_new_session=True
                 )
             except OSError as e:

@@ -67,7 +67,7 @@ class Looked:
     comparison: Comparison
 
 
-def look(switch: Switch, ledger: Ledger, service: str, mirrors: Mirrors, *, by: str) -> Looked:
+def look(switch: Switch, ledger: Ledger, service: str, mirrors: Mirrors, *, by: str, shared: bool = False) -> Looked:
     """Read the zone and hold it against the ledger; raises Unavailable where it cannot be read.
 
     Where the zone has a later state of ours than the ledger knows (a plan that took effect late, or a move that the
@@ -75,7 +75,7 @@ def look(switch: Switch, ledger: Ledger, service: str, mirrors: Mirrors, *, by: 
     """
     zone = switch.read()
     expected = ledger.expected(service)
-    comparison = compare(zone, expected, mirrors, past=ledger.past(service), by=by)
+    comparison = compare(zone, expected, mirrors, past=ledger.past(service), by=by, shared=shared)
     stands = comparison.stands
     if stands is not None and expected is not None and stands.epoch > expected.epoch:
         _written(lambda: ledger.take(service, stands, comparison.text))

@@ -217,6 +217,7 @@ def configuration(publisher: Publisher) -> str:
         "order": list(publisher.hosts),
         "exclude": [],
         "guard_files": 10,
+        "serve": "first",
         "failback": "manual",
         "controller": "home",
         "controller_lines": "",
@@ -259,6 +260,7 @@ settle_content = "{how["settle_content"]}"
 [[service]]
 name = "web"
 order = {json.dumps(how["order"])}
+serve = "{how["serve"]}"
 failback = "{how["failback"]}"
 dwell = "{how["dwell"]}"
 [service.dns]

@@ -1,0 +1,190 @@
+"""Which mirrors share a service's readers, where all good ones do?
+
+With `serve = "all"` every good mirror is in the answer, up to `answers`. Health only prunes: who is down leaves, as
+long as one stays that is fit; who is down together with all others stays, for an empty answer helps nobody. Who is
+well again comes back as a preferred mirror does elsewhere, by hand or after it settled. `mirrord.decide` asks here, and
+holds what is proposed against everything that stops an automatic move. Pure, as all that decides.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from mirrord.health import ContentClass, Fresh, Verdict, lasting
+from mirrord.heirs import ask_unless_agreed, candidates, nowhere, why_unfit
+from mirrord.rules import (
+    Candidate,
+    Decision,
+    Move,
+    Policy,
+    Rules,
+    Stay,
+    View,
+    Why,
+    cause_of,
+    facts_of,
+    health_of,
+    members,
+    stay,
+    together,
+)
+
+
+def share(view: View, policy: Policy, serving: str, rules: Rules) -> Decision:
+    """Say what the state of the mirrors calls for, were nothing in the way of acting by ourselves."""
+    here = members(serving)
+    down = [mirror for mirror in here if health_of(view, policy, mirror).verdict is Verdict.DOWN]
+    if down:
+        return _prune(view, policy, serving, down, rules)
+    drained = [mirror for mirror in here if mirror in view.drained]
+    if drained:
+        return _ask_to_drain(view, policy, serving, drained, rules)
+    return _take_back(view, policy, serving, rules) or _as_they_are(view, policy, serving, rules)
+
+
+def _prune(view: View, policy: Policy, serving: str, down: Collection[str], rules: Rules) -> Move | Stay:
+    """Leave those that are down: to those that stay if one of them is fit, else to the best of the others as well."""
+    reason = "; ".join(f"{mirror} is down{cause_of(health_of(view, policy, mirror))}" for mirror in down)
+    left = [m for m in members(serving) if m not in down and m not in view.drained]
+    if any(why_unfit(view, policy, mirror, rules.fitness) is None for mirror in left):
+        return _change(view, policy, serving, left, Why.FAILOVER, reason)
+    heirs = _best_of(candidates(view, policy, rules), policy.answers)
+    if not heirs:
+        return nowhere(view, policy, serving, rules)
+    return _change(view, policy, serving, [*left, *heirs], Why.FAILOVER, reason)
+
+
+def _best_of(found: tuple[Candidate, ...], most: int) -> list[str]:
+    """Return the candidates of the best class; of outdated ones only the first, which is the newest."""
+    if not found:
+        return []
+    if found[0].content is ContentClass.STALE:
+        return [found[0].mirror]
+    best = max(found[0].content.rank, ContentClass.SETTLING.rank)
+    return [candidate.mirror for candidate in found if candidate.content.rank <= best][:most]
+
+
+def _ask_to_drain(view: View, policy: Policy, serving: str, drained: Collection[str], rules: Rules) -> Decision:
+    move = without(view, policy, serving, drained, rules)
+    if isinstance(move, Stay):
+        return move
+    names = " and ".join(drained)
+    question = f"{names}: drained, and still among those who serve {policy.service}: leave readers to {move.target}?"
+    facts = (f"{names}: drained", f"{serving} serves", f"{move.target} would stay")
+    return ask_unless_agreed(view, policy, "drained", question, facts, move)
+
+
+def without(view: View, policy: Policy, serving: str, drained: Collection[str], rules: Rules) -> Move | Stay:
+    """Return the move that draining some of those who serve calls for."""
+    left = [mirror for mirror in members(serving) if mirror not in drained]
+    fit = [mirror for mirror in left if why_unfit(view, policy, mirror, rules.fitness) is None]
+    stay_here = left if fit else _best_of(candidates(view, policy, rules), policy.answers)
+    names = " and ".join(drained)
+    if stay_here:
+        return _change(view, policy, serving, stay_here, Why.DRAIN, f"{names}: drained")
+    why = [f"{m} {why_unfit(view, policy, m, rules.fitness)}" for m in policy.order if m not in drained]
+    reason = f"{names}: drained, serving on, for nobody else can: {'; '.join(why) or 'there is no other mirror'}"
+    return stay(view, policy, "drained", reason, alarm=True)
+
+
+def _take_back(view: View, policy: Policy, serving: str, rules: Rules) -> Move | None:
+    """Let those in again that caught up and stayed well, where that is wanted without a person."""
+    here = members(serving)
+    room = max(policy.answers - len(here), 0)
+    well = [m for m in policy.order if m not in here and _why_not_back(view, policy, m, rules) is None][:room]
+    if not well:
+        return None
+    since = max(health_of(view, policy, mirror).well_since or view.now for mirror in well)
+    reason = f"{' and '.join(well)} caught up, well for {lasting(view.now - since)}"
+    return _change(view, policy, serving, [*here, *well], Why.FAILBACK, reason)
+
+
+def _why_not_back(view: View, policy: Policy, mirror: str, rules: Rules) -> str | None:
+    return why_unfit(view, policy, mirror, (*rules.fitness, *rules.failback))
+
+
+def _as_they_are(view: View, policy: Policy, serving: str, rules: Rules) -> Stay:
+    here = members(serving)
+    unknown = [m for m in here if health_of(view, policy, m).verdict is Verdict.UNKNOWN]
+    if len(unknown) == len(here):
+        return stay(view, policy, "unjudged", f"{serving} serve and none of them is judged now", alarm=True)
+    reason = f"{serving} serves and is up" if len(here) == 1 else f"{' and '.join(here)} serve"
+    reason += f", {' and '.join(unknown)} not judged now" if unknown else ""
+    full = len(here) >= policy.answers
+    for mirror in policy.order:
+        if mirror not in here:
+            reason += f"; {mirror} {'is one too many' if full else _why_not_back(view, policy, mirror, rules)}"
+    return stay(view, policy, "well", reason)
+
+
+def _change(view: View, policy: Policy, serving: str, stay_here: Collection[str], why: Why, reason: str) -> Move:
+    """Have exactly these mirrors share the readers."""
+    classes = [health_of(view, policy, mirror).content or ContentClass.BAD for mirror in stay_here]
+    return Move(
+        service=policy.service,
+        source=serving,
+        target=together(policy, stay_here),
+        content=min(classes, key=lambda content: content.rank),
+        why=why,
+        reason=reason,
+        facts=facts_of(view, policy),
+        leaving=tuple(mirror for mirror in members(serving) if mirror not in stay_here),
+        joining=tuple(mirror for mirror in stay_here if mirror not in members(serving)),
+    )
+
+
+def joined_by(view: View, policy: Policy, target: str) -> str:
+    """Return who would serve once a person sent readers to a mirror: it alone, or it beside those that are not down."""
+    if policy.serve != "all":
+        return target
+    stay_here = [
+        mirror
+        for mirror in members(view.serving)
+        if mirror in policy.order
+        and mirror not in view.drained
+        and health_of(view, policy, mirror).verdict is not Verdict.DOWN
+    ]
+    return together(policy, [*stay_here, target])
+
+
+def restore(view: View, policy: Policy, serving: str, meant: str, rules: Rules) -> Move | None:
+    """Return the move to those of the mirrors of our last plan that are fit; None where none is."""
+    fit = [mirror for mirror in members(meant) if why_unfit(view, policy, mirror, rules.fitness) is None]
+    reason = "the zone went back to an older plan of ours"
+    return _change(view, policy, serving, fit, Why.REASSERT, reason) if fit else None
+
+
+def to_look_at(move: Move) -> tuple[str, ...]:
+    """Return which mirrors a move needs fresh looks at: those that join; where none does, all that stay."""
+    return move.joining or members(move.target)
+
+
+def after_looks(move: Move, policy: Policy, unfit: Mapping[str, str]) -> Move | Stay:
+    """Return what is left of a move after the fresh looks: `unfit` are the mirrors that failed them, and why.
+
+    Who joins and failed is left out. Who stays is not driven out by one look, but one of all must have been found well.
+    """
+    looked = to_look_at(move)
+    failed = {mirror: why for mirror, why in unfit.items() if mirror in looked}
+    told = "; ".join(f"{mirror}: {why}" for mirror, why in failed.items())
+    if len(failed) == len(looked):
+        reason = f"{move.reason}, but nobody passed a fresh look: {told}"
+        return Stay(service=move.service, rule="fresh", reason=reason, facts=move.facts, alarm=True)
+    out = [mirror for mirror in failed if mirror in move.joining]
+    if not out:
+        return move
+    target = together(policy, [mirror for mirror in members(move.target) if mirror not in out])
+    return replace(
+        move,
+        target=target,
+        joining=tuple(mirror for mirror in move.joining if mirror not in out),
+        facts=(*move.facts, told),
+    )
+
+
+def still_good(fresh: Fresh) -> str | None:
+    """Say why one fresh look speaks against a mirror, or None."""
+    if fresh.ok and fresh.content is not None:
+        return None
+    faults = [f"{address}: {fault.text}" for address, fault in {**fresh.unjudged, **fresh.bad}.items()]
+    return f"the fresh look failed: {'; '.join(faults) or 'it has no address'}"
+
