@@ -222,8 +222,10 @@ def test_many_patches_and_puts_at_once_all_arrive(files: Files) -> None:
 
 @needs("exclusive")
 def test_creating_is_exclusive(files: Files) -> None:
-    """Of two who want the same lock one gets it."""
-    assert one(files, Create(b"lock", b"mine", 0o600)).good
+    """Of two who want the same lock one gets it, and learns what time it is there."""
+    made = one(files, Create(b"lock", b"mine", 0o600))
+    assert made.good
+    assert made.value.mtime <= one(files, Stat(b"lock")).value.mtime
 
     assert one(files, Create(b"lock", b"yours")).trouble in STANDS
     assert one(files, Read(b"lock", 100)).value == b"mine"

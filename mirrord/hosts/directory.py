@@ -245,12 +245,13 @@ class DirectoryFiles:
             view = view[done:]
             self._sent += done
 
-    def _create(self, op: Create) -> None:
+    def _create(self, op: Create) -> Attributes:
         with self._place(op.path) as (handle, name):
             out = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FILE, op.mode, dir_fd=handle)
             try:
                 self._write(out, op.data)
                 os.fchmod(out, op.mode)
+                return _attributes(os.fstat(out))
             finally:
                 os.close(out)
 

@@ -86,7 +86,10 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Write a small file that must not exist (EXCL); Trouble.EXISTS or FAILED where it does."""
+    """Write a small file that must not exist (EXCL); Trouble.EXISTS or FAILED where it does.
+
+    Value: its Attributes, whose mtime is the time by the server's clock; None where it does not say.
+    """
 
     path: bytes
     data: bytes

@@ -180,7 +180,7 @@ class Lock:
         self.overtaken = False
         """Whether others were at it before we came to hold it: what the caller saw may be old."""
         self.server_time = 0
-        """When we last saw our lock change, by the mirror's clock: never later than its now."""
+        """When we last saw our lock change, by the mirror's clock: never later than its now; 0 where it did not say."""
         self._record = Record(me, nonce)
         self._doing = f"{mirror}: taking the lock"
         self._clock = clock
@@ -235,6 +235,7 @@ class Lock:
             if made[0].good:
                 self.held = True
                 self._beaten = self._clock()
+                self.server_time = made[0].value.mtime if made[0].value is not None else 0
                 if judged is not None:
                     yield from self._take_over(highest, judged)
                 return

@@ -419,6 +419,7 @@ class MemoryFiles:
         yield
         self._write(node, 0, op.data)
         node.mode = op.mode
+        return node.attributes()
 
     def _rewrite(self, op: Rewrite) -> _Request:
         yield

@@ -287,8 +287,13 @@ def _create(op: files.Create, terms: Terms) -> Talk:
     (reply,) = yield (wire.Open(terms.at(op.path), int(_NEW_FILE), Attrs(mode=op.mode)),)
     if not isinstance(reply, wire.Handle):
         return failed(op, reply)
-    finish = (wire.FSetStat(reply.handle, Attrs(mode=op.mode)), wire.Close(reply.handle))
-    return _all_good(op, (yield Last((*_writes(reply.handle, op.data, terms), *finish))))
+    mode, stat = wire.FSetStat(reply.handle, Attrs(mode=op.mode)), wire.FStat(reply.handle)
+    written = _writes(reply.handle, op.data, terms)
+    *done, told, closed = yield Last((*written, mode, stat, wire.Close(reply.handle)))
+    outcome = _all_good(op, (*done, closed))
+    if outcome.good and isinstance(told, wire.Attributes):
+        return Outcome(op, _attributes(told.attrs))
+    return outcome
 
 
 def _rewrite(op: files.Rewrite, terms: Terms) -> Talk:
