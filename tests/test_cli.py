@@ -51,9 +51,14 @@ def row(name: str, result: str = "published", code: int = 0, error: str | None =
         "files_patched": 0,
         "files_removed": 1,
         "bytes_sent": 4096,
+        "verified": "seen" if result == "published" else None,
+        "files_hashed": 0,
+        "files_read_back": 7,
+        "bytes_read_back": 4096,
         "seconds": 2.5,
         "error": error,
         "error_code": code,
+        "warnings": [],
     }
 
 
@@ -317,7 +322,7 @@ def test_syncing_shows_each_mirror_with_its_figures(mirrord: Type, desk: Scripte
     out = mirrord("sync").out
 
     assert "took snapshot 20261121T210000Z-0a1b2c3d, serial 12: 7,884 files, 98.3 MB" in out
-    assert re.search(r"lyon +published +3 +7,881 +1 +4.1 kB", out)
+    assert re.search(r"lyon +published +seen +3 +7,881 +1 +4.1 kB", out)
     assert re.search(r"milan +failed .* milan: logging in: connect timed out", out)
 
 

@@ -152,12 +152,13 @@ def _because(reason: str) -> str:
 def sync(talk: Talk, found: Found) -> None:
     """What was taken, and how it went on every mirror."""
     _taken(talk, found)
-    table = talk.table("MIRROR", "RESULT", "SENT", "LINKED", "REMOVED", "BYTES", "TOOK", "WHY")
+    table = talk.table("MIRROR", "RESULT", "VERIFIED", "SENT", "LINKED", "REMOVED", "BYTES", "TOOK", "WHY")
     for mirror in found["mirrors"]:
         row(
             table,
             mirror["name"],
             (mirror["result"], _RESULTS.get(mirror["result"], "")),
+            mirror["verified"] or "",
             f"{mirror['files_sent']:,}",
             f"{mirror['files_linked']:,}",
             f"{mirror['files_removed']:,}",

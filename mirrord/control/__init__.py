@@ -8,6 +8,7 @@ gathering.py  mirrors that stand ready wait for each other, where that is wanted
 publishing.py it gets to all mirrors, to each in a run of its own
 examining.py  what one mirror can do, and what its web server serves, found out by trying
 looking.py    one round of looks at everything, or one fresh look at a target
+viewing.py    what a reader gets of what was just published
 upkeep.py     what is published without a person, and when
 inbox.py      how other threads reach the one that owns everything
 mind.py       all that changes while mirrord runs, owned by one thread

@@ -10,12 +10,13 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from mirrord import probe
 from mirrord.control.works import Works
 from mirrord.health import Fresh, Round, Standing, Target, freshly
 from mirrord.journal import Run
-from mirrord.manifest import Manifest, SnapshotId
+from mirrord.manifest import SnapshotId
 from mirrord.probe import Listings, Look, Marker
 
 
@@ -66,27 +67,11 @@ class Looker:
         )
 
     def _look(self, standing: Standing, target: Target) -> Look:
-        settings = self._works.settings
-        http = settings.mirror(target.mirror).http
-        return Look(
-            target=target,
-            url=settings.site.url,
-            site=settings.site.name,
-            identity=settings.identity,
-            signers=settings.signers(),
-            known=self._known,
-            listings=self._listings,
-            timeout=settings.probe.timeout,
-            names=frozenset({settings.site.host, *(name for s in settings.services for name in s.names)}),
-            ca_file=None if http.ca_file is None else str(http.ca_file),
-            markers=tuple(Marker(marker.path, marker.contains) for marker in http.markers),
+        return replace(
+            look_at(self._works, target, self._listings),
             suspects=standing.suspects(target.mirror, target.service),
-            sample=settings.probe.sample,
             allowed=self._allowed(target.mirror),
         )
-
-    def _known(self, snapshot: SnapshotId) -> Manifest | None:
-        return self._works.store.manifest(snapshot)
 
     def _allowed(self, mirror: str) -> frozenset[SnapshotId]:
         """Return the snapshots between which we are moving the mirror just now, or did a moment ago."""
@@ -95,3 +80,23 @@ class Looker:
         if run is None or changed is None or changed > self._works.settings.probe.settle_content:
             return frozenset()
         return frozenset(SnapshotId(found) for found in (run.id, run.instead_of) if found)
+
+
+def look_at(works: Works, target: Target, listings: Listings) -> Look:
+    """Make what a look at a target needs to know by the settings alone. Raises BadConfig."""
+    settings = works.settings
+    http = settings.mirror(target.mirror).http
+    return Look(
+        target=target,
+        url=settings.site.url,
+        site=settings.site.name,
+        identity=settings.identity,
+        signers=settings.signers(),
+        known=works.store.manifest,
+        listings=listings,
+        timeout=settings.probe.timeout,
+        names=frozenset({settings.site.host, *(name for s in settings.services for name in s.names)}),
+        ca_file=None if http.ca_file is None else str(http.ca_file),
+        markers=tuple(Marker(marker.path, marker.contains) for marker in http.markers),
+        sample=settings.probe.sample,
+    )

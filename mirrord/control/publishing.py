@@ -20,6 +20,7 @@ from mirrord.config import Settings
 from mirrord.control.gathering import Gathering, Seat
 from mirrord.control.pulse import Pulse
 from mirrord.control.syncing import Seen
+from mirrord.control.viewing import Viewer
 from mirrord.control.works import Works
 from mirrord.errors import Cancelled, Locked, MirrordError
 from mirrord.hosts import Host, Progress
@@ -46,6 +47,7 @@ class Publishing:
         self._works = works
         self._pulse = pulse or Pulse()
         self._ended = ended
+        self._viewer = Viewer(works)
         self._lock = threading.RLock()  # a run that is joined may end that very moment
         self._runs: dict[str, tuple[SnapshotId, Future[Published]]] = {}
         self._hosts: dict[str, Host] = {}
@@ -191,6 +193,7 @@ class Publishing:
                     suspects=suspects,
                     seen=got_on,
                     stop=works.stop,
+                    compare=works.compare,
                     read_back=settings.publish.read_back,
                     meeting=Seat(gathering, mirror, lambda: self._pulse.expect(doing, STANDSTILL)),
                 )
@@ -204,6 +207,8 @@ class Publishing:
             published = Published.failure(mirror, signed, fault, time.monotonic() - began)
         with self._lock:
             self._hosts.pop(mirror, None)
+        if published.result == "published":
+            published = self._viewer.view(published, suspects)
         self._pulse.ended(doing)
         works.jot(lambda: works.journal.publish_ended(mirror, published.result, asdict(published)))
         self._note(published)

@@ -103,6 +103,8 @@ class Upkeep:
         self._under_way = False
         self._due = False
         self._rests: dict[str, Rest] = {}
+        self._doubts: dict[str, frozenset[bytes]] = {}  # files that a reader got wrong just after a switch
+        self._mended: dict[str, str] = {}  # the release for which that was put right once; then probes have to convict
         self._silent: set[str] = set()  # mirrors that did not answer when they were last looked at
 
     def take(self) -> None:
@@ -185,6 +187,8 @@ class Upkeep:
         wrong = [health for health in healths if _is_wrong(health)]
         if wrong:
             return Need(mend=True, suspects=frozenset(path for health in wrong for path in health.suspects))
+        if mirror in self._doubts:
+            return Need(mend=True, suspects=self._doubts[mirror])
         old = any(health.snapshot is not None and health.snapshot.id != newest for health in healths)
         failed = run is not None and run.result == "failed"
         return Need() if newest is not None and (old or failed) else None
@@ -229,6 +233,13 @@ class Upkeep:
     def ended(self, published: Published) -> None:
         """Take in how publishing to a mirror ended, whoever began it."""
         self._mind.published(published)
+        if published.result not in ("published", "unchanged"):
+            return
+        seen_wrong = frozenset(path.encode("utf-8", "surrogateescape") for path in published.seen_wrong)
+        self._doubts.pop(published.mirror, None)
+        if seen_wrong and self._mended.get(published.mirror) != published.release:
+            self._doubts[published.mirror] = seen_wrong
+            self._mended[published.mirror] = published.release
 
     def adopt(self) -> None:
         """Go on with another configuration: what could not be published may be so now."""

@@ -10,6 +10,7 @@ judged by `mirrord.health`.
     listings.py  which files a snapshot has, remembered from look to look
     content.py   is what a mirror serves what its signature promises?
     markers.py   does a mirror that is not ours show what it should?
+    viewing.py   what does a reader get of what was just published?
     looking.py   one observation, from its parameters
     rounds.py    everything at once, on a crew of workers
     fetching.py  a copy's files for `mirrord.trust`, as any reader may fetch them
@@ -20,5 +21,6 @@ from mirrord.probe.listings import Listings
 from mirrord.probe.looking import Look, look
 from mirrord.probe.markers import Marker
 from mirrord.probe.rounds import look_around
+from mirrord.probe.viewing import Viewed, view
 
-__all__ = ["Listings", "Look", "Marker", "fetcher", "look", "look_around"]
+__all__ = ["Listings", "Look", "Marker", "Viewed", "fetcher", "look", "look_around", "view"]

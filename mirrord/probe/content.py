@@ -75,7 +75,7 @@ class _Card:
 
 def examine(door: Door, look: Look, dice: random.Random, found: Findings) -> None:
     """Fill `found`. Raises Failed where the look could not be finished; nothing is held against a file then."""
-    card = _read_card(door, look)
+    card = read_card(door, look)
     for last in (False, True):
         found.begin(card.snapshot)
         mixed: Unverified | None = None
@@ -85,7 +85,7 @@ def examine(door: Door, look: Look, dice: random.Random, found: Findings) -> Non
             except Unverified as e:
                 mixed = e
             unchanged = _own_file(door, CARD_NAME, LARGEST_CARD) == card.text
-            now = card if unchanged else _read_card(door, look)
+            now = card if unchanged else read_card(door, look)
         except Failed:
             found.unconfirmed()
             raise
@@ -98,7 +98,7 @@ def examine(door: Door, look: Look, dice: random.Random, found: Findings) -> Non
         card = now
 
 
-def _read_card(door: Door, look: Look) -> _Card:
+def read_card(door: Door, look: Look) -> _Card:
     """Read the card and its signature, both of one release. Raises Failed."""
     before = fault = None
     for _ in range(_CROSSINGS):
@@ -137,14 +137,14 @@ def _own_file(door: Door, name: bytes, limit: int) -> bytes:
 def _ask_for_files(door: Door, look: Look, dice: random.Random, found: Findings) -> None:
     """Ask for the home page, the suspects and some files by lot. Raises Failed, Unverified."""
     assert found.snapshot is not None
-    listing = _listing(door, look, found.snapshot)
+    listing = listing_of(door, look, found.snapshot)
     others = [other for snapshot in look.allowed if (other := look.listings.own(snapshot, look.known))]
     found.dropped |= look.suspects - listing.digests.keys()
     suspects = sorted(look.suspects & listing.digests.keys() - {INDEX})
     dice.shuffle(suspects)
     musts = [path for path in (INDEX, *suspects) if path in listing.digests]
     for path in musts:
-        _ask_for(door, path, listing, others, found, by_lot=False)
+        ask_for(door, path, listing, others, found, by_lot=False)
         if len(found.wrong) >= ENOUGH:
             return
     judged = 0
@@ -152,10 +152,10 @@ def _ask_for_files(door: Door, look: Look, dice: random.Random, found: Findings)
         if judged >= look.sample or len(found.wrong) >= ENOUGH:
             return
         if path not in musts:
-            judged += _ask_for(door, path, listing, others, found, by_lot=True)
+            judged += ask_for(door, path, listing, others, found, by_lot=True)
 
 
-def _listing(door: Door, look: Look, snapshot: Snapshot) -> Listing:
+def listing_of(door: Door, look: Look, snapshot: Snapshot) -> Listing:
     """Return the files of the snapshot that the mirror says it serves: from our own store, else from the mirror.
 
     Raises Failed, Unverified.
@@ -171,15 +171,19 @@ def _listing(door: Door, look: Look, snapshot: Snapshot) -> Listing:
     return listing
 
 
-def _ask_for(
+def folder_of(path: bytes) -> bytes:
+    """Return what readers ask for who want a file: of a folder's page, the folder."""
+    return path[: -len(INDEX)] if path == INDEX or path.endswith(b"/" + INDEX) else path
+
+
+def ask_for(
     door: Door, path: bytes, listing: Listing, others: Sequence[Listing], found: Findings, *, by_lot: bool
 ) -> bool:
     """Ask for one file and note what it is; return False where it cannot be told. Raises Failed."""
-    folder = path[: -len(INDEX)] if path == INDEX or path.endswith(b"/" + INDEX) else path
     sizes = [size for each in (listing, *others) if (size := each.size(path)) is not None]
     limit = max(sizes) if sizes else LARGEST_SAMPLE if by_lot else LARGEST_FILE
     try:
-        page = door.get(folder, limit + 4096 + limit // 256)  # what is packed unasked may be a little longer
+        page = door.get(folder_of(path), limit + 4096 + limit // 256)  # what is packed unasked may be a little longer
     except Failed as e:
         if e.fault.kind is not FaultKind.REDIRECT:
             raise
@@ -196,7 +200,7 @@ def _ask_for(
     elif page.status == 200 and page.longer and by_lot and not sizes:
         return False  # larger than what is sampled; nobody told us before
     else:
-        found.wrong[path] = _what_is_wrong(page)
+        found.wrong[path] = what_is_wrong(page)
     return True
 
 
@@ -212,7 +216,8 @@ def _agrees(page: Page, digests: set[bytes], digest: bytes | None) -> bool:
     return page.status in (404, 410) if digest is None else digest in digests
 
 
-def _what_is_wrong(page: Page) -> str:
+def what_is_wrong(page: Page) -> str:
+    """Say how an answer is not what was asked for, as it follows the file's name."""
     if page.status in (404, 410):
         return f"is missing ({page.status})"
     if page.status != 200:

@@ -128,9 +128,7 @@ class Door:
         self._session = _Session()
         self._session.trust_env = False  # no proxy but those given, no .netrc
         self._session.headers.clear()
-        self._session.headers.update(
-            {"User-Agent": _AGENT, "Accept": "*/*", "Accept-Encoding": "identity", "Cache-Control": "no-cache"}
-        )
+        self._session.headers.update({"User-Agent": _AGENT, "Accept": "*/*", "Cache-Control": "no-cache"})
         self._session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
         self._session.proxies = proxies or {}
         self._session.verify = line.authorities
@@ -155,23 +153,23 @@ class Door:
         """Days until the first certificate seen ends, by our clock; None where there was none."""
         return None if self.line.expiry is None else (self.line.expiry - time.time()) / 86400
 
-    def get(self, path: bytes, limit: int) -> Page:
+    def get(self, path: bytes, limit: int, accept: str = "identity") -> Page:
         """GET a file of the site by its path (raw bytes, relative); else as `ask`."""
-        return self.ask("/" + quote(path, safe="/"), limit)
+        return self.ask("/" + quote(path, safe="/"), limit, accept)
 
-    def ask(self, where: str, limit: int) -> Page:
+    def ask(self, where: str, limit: int, accept: str = "identity") -> Page:
         """GET a path with its query, as it stands in a browser's line of address; at most `limit` bytes of it.
 
-        Raises Failed, at the latest at the deadline.
+        `accept` says which packing we take (Accept-Encoding). Raises Failed, at the latest at the deadline.
         """
-        with self.open(where) as response:
+        with self.open(where, accept) as response:
             return self._read(response, limit)
 
-    def open(self, where: str) -> requests.Response:
+    def open(self, where: str, accept: str = "identity") -> requests.Response:
         """GET as `ask` does, and leave the body to be read. Raises Failed."""
         url = self._root + _as_on_the_wire(where).removeprefix("/")
         for _ in range(MOST_REDIRECTS + 1):
-            response = self._send(url)
+            response = self._send(url, accept)
             location = response.headers.get("Location")
             if response.status_code not in _REDIRECTS or location is None:
                 return response
@@ -181,7 +179,7 @@ class Door:
         text = f"redirects more than {MOST_REDIRECTS} times, at last to {faults.show(url)}"
         raise Failed(Fault(FaultKind.REDIRECT, text))
 
-    def _send(self, url: str) -> requests.Response:
+    def _send(self, url: str, accept: str) -> requests.Response:
         """Send one GET and read the head of its answer.
 
         Once more where only a certificate's dates are at fault, without regard to them; and where a connection was kept
@@ -194,7 +192,13 @@ class Door:
             except OSError as e:
                 raise Failed(faults.unreadable_authorities(e, self.line)) from e
             try:
-                response = self._session.get(url, stream=True, allow_redirects=False, timeout=self.line.left())
+                response = self._session.get(
+                    url,
+                    headers={"Accept-Encoding": accept},
+                    stream=True,
+                    allow_redirects=False,
+                    timeout=self.line.left(),
+                )
             except _ERRORS as e:
                 if self.line.check_dates and (dates := faults.only_the_dates(e, self.line)):
                     self.date_fault = dates
