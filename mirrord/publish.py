@@ -71,6 +71,13 @@ class Published:
     bytes_read_back: int = 0
     instead_of: str | None = None
     """What readers saw before, where they were led on."""
+    layout: str | None = None
+    """How the account is laid out; None where nobody could look."""
+    layout_why: str | None = None
+    mixture_seconds: float = 0.0
+    """For how long readers could see files of two releases, as seen from here; 0.0 where the switch is one step."""
+    gap_seconds: float = 0.0
+    """For how long they found nothing, as seen from here: all of it, or any one file where files are replaced."""
     seen_wrong: Mapping[str, str] = field(default_factory=dict)
     """Files that a reader got wrong after the switch, and how."""
 
@@ -258,6 +265,9 @@ class Task:
     compare: Compare | None = None
     """What versions of a file have in common; None: found out anew from `content`."""
 
+    agreed: Callable[[Plan], None] = lambda _: None
+    """Raises Braked where a person agreed to something else than this plan."""
+
     @property
     def target(self) -> SnapshotId:
         """The snapshot's id."""
@@ -276,9 +286,11 @@ class Task:
         return outlook
 
     def plan(self, outlook: Outlook) -> Plan:
-        """Plan what follows from a look."""
+        """Plan what follows from a look; raises Braked where something else was agreed."""
         compare = self.compare or Comparer(self.content, self.stop)
-        return outlook.plan(self.mirror, self.target, self.signed.manifest, self.suspects, compare)
+        plan = outlook.plan(self.mirror, self.target, self.signed.manifest, self.suspects, compare)
+        self.agreed(plan)
+        return plan
 
     def ended(self, result: str) -> Published:
         """Return a result in which nothing was sent."""
@@ -350,12 +362,15 @@ def _lead_over(hold: Hold, task: Task, plan: Plan, trail: Trail) -> Published:
         files_read_back=inspected.files_read_back,
         bytes_read_back=inspected.bytes_read_back,
         instead_of=plan.instead_of,
+        layout=hold.found.layout,
+        layout_why=hold.found.why,
         warnings=_name_left_out(staged),
     )
     task.meeting.ready(hold.beat)
     trail.switching = published
-    hold.serve(task.target, plan.instead_of, None if staged.stood else _newest(hold, task))
-    trail.switched = True
+    switched = hold.serve(task.target, plan.instead_of, None if staged.stood else _newest(hold, task))
+    published = replace(published, mixture_seconds=switched.mixture, gap_seconds=switched.gap)
+    trail.switching, trail.switched = published, True
     task.meeting.switched()
     if staged.stood:
         _post(hold, task)
@@ -466,6 +481,7 @@ def publish_with_retries(
     meeting: Meeting | None = None,
     linger: Linger = NO_GRACE,
     compare: Compare | None = None,
+    agreed: Callable[[Plan], None] = lambda _: None,
 ) -> Published:
     """Make a mirror serve a snapshot; however it ends, the result says so, and repeating continues.
 
@@ -473,7 +489,8 @@ def publish_with_retries(
     `hosts.opening.open_host` does. `pause` waits so many seconds between two tries. The rest is as in `Task`.
     """
     task = Task(me, mirror, signed, content, known, signers, identity, keep, guard, allow_deletions, mend,
-                frozenset(suspects), seen, stop, meeting or AtOnce(), read_back, linger, compare=compare)  # fmt: skip
+                frozenset(suspects), seen, stop, meeting or AtOnce(), read_back, linger, compare=compare,
+                agreed=agreed)  # fmt: skip
     stopped = stop if stop is not None else threading.Event()
     started = time.monotonic()
     trail = Trail()
