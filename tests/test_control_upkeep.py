@@ -31,16 +31,27 @@ class Recorder:
 
     began: list[tuple[str, int, bool]] = field(default_factory=list)
     """(mirror, serial, mend)"""
+    suspects: list[frozenset[bytes]] = field(default_factory=list)
+    """What was to be sent again, of each."""
     gathered: list[list[str]] = field(default_factory=list)
     """Who was to meet, each time."""
     locked: str = ""
     """A mirror that is being published to by somebody else."""
 
-    def start(self, mirror: str, signed: Signed, *, mend: bool = False, **_: object) -> Future[Published]:
+    def start(
+        self,
+        mirror: str,
+        signed: Signed,
+        *,
+        mend: bool = False,
+        suspects: frozenset[bytes] = frozenset(),
+        **_: object,
+    ) -> Future[Published]:
         """Note it."""
         if mirror == self.locked:
             raise Locked(f"{mirror}: somebody is at it")
         self.began.append((mirror, signed.snapshot.serial, mend))
+        self.suspects.append(suspects)
         return Future()
 
     def gather(self, snapshot: str, mirrors: Collection[str]) -> None:  # noqa: ARG002 (there is only one)
@@ -146,6 +157,25 @@ def test_an_altered_mirror_is_mended(keeper: Keeper) -> None:
 
     keeper.look(lyon=None)
     assert keeper.published.began == [("lyon", 1, True)]
+
+
+def test_what_a_reader_got_wrong_after_a_switch_is_mended_once(keeper: Keeper) -> None:
+    """A look after the switch names the files: they are sent again. If that does not help, the probes have to judge."""
+    keeper.home.verb("snapshot")
+    newest = keeper.home.works.store.newest()
+    assert newest is not None
+    saw = Published("lyon", "published", newest, 1, seen_wrong={"odd \udcff.html.gz": "has other bytes"})
+
+    keeper.upkeep.ended(saw)
+    keeper.look()
+    first = list(keeper.published.began), list(keeper.published.suspects)
+    keeper.published.began.clear()
+    keeper.upkeep.ended(saw)
+    keeper.now += 100_000
+    keeper.look()
+
+    assert first == ([("lyon", 1, True)], [frozenset({b"odd \xff.html.gz"})])
+    assert not keeper.mirrors()
 
 
 def test_a_stop_stops_everything_that_nobody_asked_for(keeper: Keeper) -> None:
