@@ -179,7 +179,6 @@ def test_faults_between_tables_and_within_them_are_told_together(write: Write) -
         pytest.param(changed('["192.0.2.10"]', '["www.example.org"]'), "(no name, no port)", id="name as address"),
         pytest.param(changed('["192.0.2.10"]', '["0.0.0.0"]'), "cannot be given to readers", id="any address"),
         pytest.param(changed('["192.0.2.10"]', '"192.0.2.10"'), "should be a list in [ ], is", id="not a list"),
-        pytest.param(changed('root = "/srv/www"', 'layout = "inplace"'), '"inplace" is not built yet', id="layout"),
         pytest.param(changed('root = "/srv/www"', 'layout = "relases"'), 'did you mean "releases"?', id="layout slip"),
         pytest.param(changed('root = "/srv/www"', 'serve = "a/b"'), "should be one name inside root", id="serve"),
         pytest.param(changed('root = "/srv/www"', 'bandwidth = "1 Mbit"'), 'such as "0", "10MB"', id="size"),

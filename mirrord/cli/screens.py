@@ -167,6 +167,8 @@ def sync(talk: Talk, found: Found) -> None:
             mirror["error"] or "",
         )
     talk.show(table)
+    for mirror in found["mirrors"]:
+        _noticed(talk, mirror)
     if found.get("skew_seconds") is not None:
         led = sum(mirror["result"] == "published" for mirror in found["mirrors"])
         talk.line(f"readers of {led} mirrors were led over within {found['skew_seconds']:.2f} s")
@@ -174,6 +176,23 @@ def sync(talk: Talk, found: Found) -> None:
         talk.line("nothing was changed (--dry-run)")
     if found.get("held"):
         talk.line("automatic snapshots are held; `mirrord sync` publishes the source again", "yellow")
+
+
+def _noticed(talk: Talk, mirror: Found) -> None:
+    """Say what readers could notice of a switch that was not one step, and why it was not."""
+    mixture, gap = mirror["mixture_seconds"], mirror["gap_seconds"]
+    noticed = []
+    if mixture > 0:
+        noticed.append(f"files of two releases for {_short(mixture)}")
+    if gap > 0:
+        noticed.append(f"{'a file missing' if mixture > 0 else 'nothing'} for {_short(gap)}")
+    if noticed:
+        layout = f"layout {mirror['layout']}: {mirror['layout_why']}"
+        talk.line(f"{mirror['name']}: readers could see {' and '.join(noticed)} ({layout})", "yellow")
+
+
+def _short(seconds: float) -> str:
+    return f"{1000 * seconds:.1f} ms" if seconds < 1 else _took(seconds)
 
 
 def _took(seconds: float) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationInfo, field_validator, model_validator
 
 from mirrord.config.secret import Secret
 from mirrord.config.surroundings import Surroundings
@@ -216,15 +216,6 @@ class Sftp(Section):
             except ValueError:
                 raise ValueError(f'should be an address or a name, without user or port, is "{host}"') from None
 
-    @field_validator("layout")
-    @classmethod
-    def _layout(cls, layout: str) -> str:
-        if layout in ("rename", "inplace"):
-            raise ValueError(
-                f'"{layout}" is not built yet; this version has "releases" (and "auto", which is the same for now)'
-            )
-        return layout
-
     @field_validator("serve")
     @classmethod
     def _serve(cls, serve: str) -> str:
@@ -297,6 +288,7 @@ class Dns(Section):
     ttl: Annotated[StrictInt, Field(ge=1, le=86400)] = 60
     servers: Annotated[tuple[Address53, ...], Field(min_length=1)]
     authoritative: tuple[Address53, ...] = ()
+    notify: StrictBool = True
     tsig: Tsig
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from mirrord.config.model import Mirror
 from mirrord.control.mind import Mind, Reading
+from mirrord.control.plans import Offer, Rehearsed
 from mirrord.control.works import Works
 from mirrord.decide import Decision, Move, Permission, Policy, Protection, View, explain, may_switch, protected
 from mirrord.errors import MirrordError
@@ -32,7 +33,9 @@ __all__ = [
     "hold",
     "moved",
     "next_of",
+    "offer",
     "planned",
+    "rehearsed",
     "row",
     "snapshot",
     "status",
@@ -41,6 +44,8 @@ __all__ = [
 
 FIRST = 20
 """Paths that are named of each kind of change."""
+FIRST_PLANNED = 100
+"""Paths that are named of each kind of work on a mirror."""
 
 
 def snapshot(card: Snapshot, *, changed: bool) -> dict[str, Any]:
@@ -341,6 +346,34 @@ def _service_state(mind: Mind, service: str, now: float) -> ServiceState:
     )
 
 
+def rehearsed(one: Rehearsed) -> dict[str, Any]:
+    """Return one mirror's line of `sync --dry-run --json`: the figures, and which files they are."""
+    plan, outlook = one.plan, one.outlook
+    shown: dict[str, Any] | None = None
+    if plan is not None and outlook is not None and one.published.result == "planned":
+        shown = {
+            "layout": outlook.survey.layout,
+            "why": outlook.survey.why,
+            "instead_of": plan.instead_of,
+            "base": plan.base,
+            "sent": _some(one.sent),
+            "moved": _some([path for path, base in plan.link.items() if path != base]),
+            "patched": _some(list(plan.patch)),
+            "removed": _some(plan.removed),
+        }
+    return {**row(one.published), "plan": shown}
+
+
+def _some(paths: Sequence[bytes]) -> dict[str, Any]:
+    """Show how many paths there are, and the first."""
+    return {"files": len(paths), "paths": [show(path) for path in sorted(paths)[:FIRST_PLANNED]]}
+
+
+def offer(made: Offer) -> dict[str, Any]:
+    """Show how to have carried out what was shown."""
+    return {"id": made.id, "allow_deletions": made.allow_deletions, "carry_out": f"mirrord sync --plan {made.id}"}
+
+
 def row(published: Published) -> dict[str, Any]:
     """Return one mirror's line of `sync --json`."""
     return {
@@ -357,6 +390,10 @@ def row(published: Published) -> dict[str, Any]:
         "files_hashed": published.files_hashed,
         "files_read_back": published.files_read_back,
         "bytes_read_back": published.bytes_read_back,
+        "layout": published.layout,
+        "layout_why": published.layout_why,
+        "mixture_seconds": round(published.mixture_seconds, 4),
+        "gap_seconds": round(published.gap_seconds, 4),
         "seconds": round(published.seconds, 3),
         "error": published.error,
         "error_code": published.error_code,

@@ -42,7 +42,7 @@ from mirrord.hosts.remembered import TRAITS, Server
 from mirrord.hosts.staging import Mending, Source, Staging, list_base
 from mirrord.hosts.standing import AUTO, Standing
 from mirrord.hosts.steps import Flight, Pause, Steps, need
-from mirrord.hosts.trees import Tree, compare, gather, list_tree, tree_of
+from mirrord.hosts.trees import Comparison, Tree, list_tree, tree_of
 from mirrord.hosts.trying import Trial
 from mirrord.hosts.verifying import Proving, inspected
 from mirrord.manifest import OWN_FOLDER, Signed, SnapshotId, show
@@ -344,12 +344,15 @@ class FilesHold:
         if ahead is not None:
             self._base = (ahead.base, listed)
         if self._lock.overtaken or self.found.half is not None:
-            self.found = self._crew.run(self._layout.survey())
+            self.found = self._look_again()
             if self.found.half is not None:
                 self._crew.run(self._layout.settle(self.found, self._nonce), stoppable=False)
-                self.found = self._crew.run(self._layout.survey())
+                self.found = self._look_again()
             self._served = self.found.current
             self._base = None
+
+    def _look_again(self) -> Survey:
+        return replace(self._crew.run(self._layout.survey()), why=self.found.why)
 
     def _list_base(self, plan: Plan) -> list[Op]:
         if plan.base is None:
@@ -374,8 +377,17 @@ class FilesHold:
         grace = self._linger.grace
         if grace <= 0:
             return NOTHING
+        if not self._lock.server_time and self.found.left.keys() - {instead_of}:
+            self._crew.run(self._confirm())  # its server does not say what time it is when a file is made
         lately = left_lately(self.found.left, self._lock.server_time, grace).union({instead_of} - {None})
         return beside(signed, self._earlier(release.encode() for release in lately if release is not None))
+
+    def _lacking(self, lingering: Lingering) -> Steps[Lingering]:
+        """Return what of it has to be laid out: all, or what does not stand where readers will look for it."""
+        if not self._layout.in_place or not lingering.own:
+            return lingering
+        top = self._layout.serve
+        return lingering.lacking(gather(top, (yield Flight(list_tree(top, lingering.folders)))))
 
     def leave(self) -> None:
         """Drop the lock, and what was made only for a moment."""
@@ -397,10 +409,11 @@ class FilesHold:
         if not again:
             self._unproven, self._altered = set(), set()
         stands = self._crew.run(self._layout.beside(plan, signed))
+        lingering = self._lingering(signed, plan.instead_of)
         self._staging = Staging(
             layout=self._layout,
             plan=plan,
-            source=Source.of(signed, content, stands, self._lingering(signed, plan.instead_of)),
+            source=Source.of(signed, content, stands, self._crew.run(self._lacking(lingering))),
             found=self.found,
             known=self._known,
             nonce=self._nonce,
@@ -419,8 +432,9 @@ class FilesHold:
         self._temp = True
         staged = self._crew.run(self._staging.run(seen))
         source = self._staging.source
-        self._lingers = source.lingering.without(staged.left_out)
-        self._staging = replace(self._staging, source=replace(source, lingering=self._lingers))
+        self._lingers = lingering.without(staged.left_out)
+        laid = source.lingering.without(staged.left_out)
+        self._staging = replace(self._staging, source=replace(source, lingering=laid))
         self._tree = self._lingers.beside(tree_of(signed))
         if staged.stood:
             self._staging = None
@@ -594,16 +608,17 @@ class FilesHold:
     def _inspect(self, top: bytes, tree: Tree, proving: Proving | None) -> Steps[Findings]:
         """List a tree, read back what was sent and read the lock again, in one flight."""
         outcomes: list[Outcome] = []
+        comparison = Comparison(tree, top)
 
         def take(outcome: Outcome) -> None:
-            if proving is None or not proving.take(outcome):
+            if not comparison.take(outcome) and (proving is None or not proving.take(outcome)):
                 outcomes.append(outcome)
 
         proofs = proving.ops() if proving is not None else ()
         yield Flight(chain(self._lock.confirm_ops(), list_tree(top, tree.folders), proofs), each=take)
         self._lock.confirmed(outcomes)
         self._sure = True
-        wrong = compare(tree, gather(top, outcomes))
+        wrong = comparison.findings()
         listed_wrong = {*wrong.missing, *wrong.different}
         altered = proving.altered - listed_wrong if proving is not None else ()
         return replace(wrong, altered=tuple(sorted(altered)))

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from mirrord.hosts.files import Kind, MakeFolder, Op, Outcome, Put, Remove, Rename, Walk
-from mirrord.hosts.layout import STAGING, Turn, Turned, by_op
+from mirrord.hosts.files import Create, Kind, Op, Outcome, Put, Remove, Rename, Walk
+from mirrord.hosts.layout import STAGING, Turn, Turned, by_op, left_path
 from mirrord.hosts.lock import OWN
 from mirrord.hosts.moving import Moves, Note, put_small
 from mirrord.hosts.served import MOVING, ServedFolder
@@ -29,6 +29,7 @@ class Inplace(ServedFolder):
     """One folder, whose files are replaced one by one."""
 
     name = "inplace"
+    in_place = True
 
     def whole(self, releases: Sequence[SnapshotId], current: SnapshotId | None) -> tuple[SnapshotId, ...]:  # noqa: ARG002
         """Only what is served can be served."""
@@ -72,9 +73,9 @@ class Inplace(ServedFolder):
         temp = OWN + b"/temp." + turn.nonce.encode() + b".moving"
         yield from self._make(put_small(temp, note.text()), doing)
         yield from turn.sure()
-        # The served folder is made only now: a folder that came meanwhile, with anything in it, was seen above.
-        for outcome in (yield Flight([MakeFolder(self.serve), Rename(temp, moves.path)], ordered=True)):
-            need(outcome, doing)
+        left = [Create(left_path(turn.instead_of, turn.nonce), b"")] if turn.instead_of is not None else []
+        *_, outcome = yield Flight([*left, Rename(temp, moves.path)], ordered=True)
+        need(outcome, doing)
         yield from moves.run(note)
         return Turned(gap=moves.times.gap, mixture=moves.times.mixture)
 

@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
 from mirrord.assets import is_page
@@ -39,6 +39,7 @@ from mirrord.hosts.files import (
     Remove,
     RemoveFolder,
     Rename,
+    Stat,
     Trouble,
     Walk,
 )
@@ -55,7 +56,10 @@ if TYPE_CHECKING:
 
 _LONGEST_NOTE = 1 << 28
 _REFERRING = frozenset((b"css", b"js", b"mjs", b"json", b"webmanifest", b"svg", b"wasm"))
+_PAGES = (2, 3)
 _LAST = 4
+_AT_ONCE = 256
+"""Pairs of renames in one flight: between two flights the lock is kept alive."""
 _HOME = frozenset((b"index.html", b"index.htm", b"index.xhtml", b"index.php", b"index.shtml"))
 
 
@@ -173,15 +177,18 @@ class Moves:
             raise Refused(
                 f"{self._doing}: {show(self.path)} cannot be read; somebody altered it: look there, and remove it"
             )
-        yield from self.run(note)
+        try:
+            yield from self.forward(note)
+        except (Refused, Incomplete):
+            yield from self.back(note)
+        else:
+            yield from self.finish(note)
 
     def run(self, note: Note) -> Steps[None]:
         """Move everything, and say so in a note of its own; raises Refused after going back."""
         try:
             yield from self.forward(note)
-        except (Refused, Unavailable) as e:
-            if isinstance(e, Unavailable) and not isinstance(e, Incomplete):
-                raise
+        except (Refused, Incomplete) as e:
             yield from self.back(note)
             raise Refused(f"{e}; what had been moved was moved back") from e
         yield from self.finish(note)
@@ -191,15 +198,22 @@ class Moves:
     def forward(self, note: Note) -> Steps[None]:
         """Make the moves that are left, in their order."""
         staged, there, saved = yield from self._look()
+        if not there:  # never touch the mode of one that stands: a hoster may have set it
+            made = yield Flight([Stat(self.layout.serve)])
+            if made[0].trouble is Trouble.MISSING:
+                (outcome,) = yield Flight([MakeFolder(self.layout.serve)], ordered=True)
+                need(outcome, self._doing)
         left = [path for path in note.moved if path in staged]
         gone = [path for path in note.removed if path in there]
         yield from self._make_undo((*left, *gone))
         for turn in range(_LAST):
             yield from self._come([path for path in left if rank(path) == turn], gone, there, saved)
-        yield from self._go([path for path in gone if is_page(path)], there, count=True)
+        yield from self._go([path for path in gone if rank(path) in _PAGES], there, count=True)
         yield from self._come(sorted((p for p in left if rank(p) == _LAST), key=_card_last), gone, there, saved)
         yield from self._verify(note)
-        yield from self._go([path for path in gone if not is_page(path)], there, count=False)
+        # What was signed of releases whose assets lingered goes after these: it is what excuses them.
+        yield from self._go([path for path in gone if rank(path) not in (*_PAGES, _LAST)], there, count=False)
+        yield from self._go([path for path in gone if rank(path) == _LAST], there, count=False)
 
     def _look(self) -> Steps[tuple[dict[bytes, Attributes], dict[bytes, Attributes], dict[bytes, Attributes]]]:
         """List what is to be moved, what stands where readers look, and what was kept of it."""
@@ -235,18 +249,25 @@ class Moves:
             moves: list[Op] = [Rename(self._staged(path), self._served(path), over=True) for path in paths]
             outcomes = yield Flight(moves, ordered=rank(paths[0]) == _LAST)
         else:
-            pairs: list[Op] = []
-            for path in paths:
-                if path in there:
-                    away = Rename(self._served(path), self._kept(path)) if path in keep else Remove(self._served(path))
-                    pairs.append(away)
-                pairs.append(Rename(self._staged(path), self._served(path)))
-            outcomes = yield Flight(pairs, ordered=True)
-            self._note_gaps(outcomes)
+            outcomes = []
+            for some in _batches(paths):
+                done = yield Flight(self._pairs(some, there, frozenset(keep)), ordered=True)
+                self._note_gaps(done)
+                outcomes += done
         self.times.mark(outcomes)
         for outcome in outcomes:
             if outcome.trouble is not Trouble.MISSING:  # moved already, by one whose request came late
                 need(outcome, self._doing)
+
+    def _pairs(self, paths: Iterable[bytes], there: Collection[bytes], keep: Collection[bytes]) -> list[Op]:
+        """Take each file away, and put the new one there at once."""
+        pairs: list[Op] = []
+        for path in paths:
+            if path in there:
+                away = Rename(self._served(path), self._kept(path)) if path in keep else Remove(self._served(path))
+                pairs.append(away)
+            pairs.append(Rename(self._staged(path), self._served(path)))
+        return pairs
 
     def _note_gaps(self, outcomes: Sequence[Outcome]) -> None:
         for before, after in pairwise(outcomes):
@@ -390,6 +411,12 @@ class Incomplete(Unavailable):
 def _folders(paths: Iterable[bytes]) -> list[bytes]:
     """Return the folders that files stand in, parents first."""
     return Manifest(dict.fromkeys(paths, Entry(b"", 0, 0))).folders()
+
+
+def _batches(paths: Iterable[bytes]) -> Iterator[list[bytes]]:
+    rest = iter(paths)
+    while some := list(islice(rest, _AT_ONCE)):
+        yield some
 
 
 def _card_last(path: bytes) -> tuple[bool, bytes]:

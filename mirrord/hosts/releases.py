@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 
 from mirrord.errors import Unavailable
 from mirrord.hosts.exhibit import is_exhibit
-from mirrord.hosts.files import Kind, Op, Outcome, ReadLink, Remove, Rename, SetMode, Stat, Symlink, Trouble
+from mirrord.hosts.files import Kind, List, Op, Outcome, ReadLink, Remove, Rename, SetMode, Stat, Symlink, Trouble
 from mirrord.hosts.layout import Answers, Layout, Turn, Turned, denied, id_in, left_path, release_path
 from mirrord.hosts.lock import OWN
 from mirrord.hosts.steps import Flight, Steps, give_up, name_of, need
@@ -47,6 +47,13 @@ class Releases(Layout):
             release = self._release_of(link.value)
             return release, None if release else self.obstacle(f"a link to {show(link.value)!r}")
         if stat.good and stat.value.kind is not Kind.LINK:
+            own = answers[List(OWN)].value if answers[List(OWN)].good else {}
+            if stat.value.kind is Kind.FOLDER and any(name.startswith(b"serves.") for name in own):
+                return None, (
+                    f"mirrord serves a real folder at {show(self.serve)!r} (layouts `rename` and `inplace`): readers"
+                    " would find nothing while a link takes its place. Leave the layout as it was, or take the mirror"
+                    f" out of service (`mirrord drain {self.mirror}`), move the folder away and sync"
+                )
             return None, self.obstacle("a real folder" if stat.value.kind is Kind.FOLDER else "a file")
         denied(link, stat, mirror=self.mirror)
         return None, None

@@ -21,7 +21,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mirrord.hosts.files import Attributes, Kind, List, Op, Outcome, Remove, RemoveFolder, Rename, Stat, Trouble
+from mirrord.hosts.files import (
+    Attributes,
+    Kind,
+    List,
+    MakeFolder,
+    Op,
+    Outcome,
+    Remove,
+    RemoveFolder,
+    Rename,
+    Stat,
+    Trouble,
+)
 from mirrord.hosts.layout import (
     RELEASES,
     TRASH,
@@ -233,6 +245,8 @@ class ServedFolder(Layout):
                     Rename(folder + b"/" + name, doomed if release.encode() in standing else release_path(release))
                 )
             inside = self.names(answers, folder)
+            if any(isinstance(op, Rename) and op.new.startswith(TRASH) for op in moves):
+                moves.insert(0, MakeFolder(TRASH, 0o700))
             rest = [Remove(folder + b"/" + name) for name in inside if name not in trees]
             for outcome in (yield Flight([*moves, *rest, RemoveFolder(folder)], ordered=True)):
                 if isinstance(outcome.op, Rename):
