@@ -149,6 +149,8 @@ class Layout(ABC):
     """
 
     name: ClassVar[str]
+    in_place: ClassVar[bool] = False
+    """Whether files are replaced one by one where readers see them, so that what stays there is not laid out."""
 
     def __init__(self, mirror: str, serve: bytes, traits: Traits) -> None:
         """`mirror` is its name, for messages."""
