@@ -58,8 +58,8 @@ def mirror(talk: Talk, found: Found) -> None:
     talk.show(table)
     talk.line()
     talk.line(f'layout "auto" is {layout["auto"]}: {layout["why"]}')
-    if layout["configured"] not in ("auto", layout["auto"]):
-        talk.line(f'configured is layout "{layout["configured"]}"', "yellow")
+    if layout["now"] != layout["auto"]:
+        talk.line(f"the mirror has layout {layout['now']}: {layout['now_why']}", "yellow")
     for proof in found["web"]:
         where = f"{proof['name']} at {proof['address']} port {proof['port']}"
         talk.line(f"{where}: {proof['text']}", _STYLES[proof["serves"]])

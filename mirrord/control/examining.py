@@ -103,7 +103,7 @@ def examine(works: Works, mirror: str, say: Say) -> dict[str, Any]:
         "free_bytes": found.free,
         "serving": found.current,
         "obstacle": cannot,
-        "layout": {"configured": account.layout, "auto": layout, "why": why},
+        "layout": {"configured": account.layout, "auto": layout, "why": why, "now": found.layout, "now_why": found.why},
         "traits": _traits(known, settings.keep(mirror)),
         "web": [asdict(proof) for proof in proofs],
     }

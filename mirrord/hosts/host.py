@@ -73,6 +73,7 @@ class FilesHost:
         serve: str = "current",
         *,
         layout: str = AUTO,
+        follows: bool | None = None,
         trial: Trial | None = None,
         clock: Callable[[], float] = uptime,
         wait: Callable[[float], object] = time.sleep,
@@ -81,12 +82,12 @@ class FilesHost:
     ) -> None:
         """Nothing is asked yet. Where there is a `trial`, what the account can do is found out by the first hold.
 
-        `dice` choose what is read back of much.
+        `follows`: whether the web server was seen to follow a link, where somebody looked. `dice` choose what is read back of much.
         """
         self._files = files
         self._trial = trial
         self._mirror = mirror
-        self._standing = Standing(mirror, serve.encode(), files.traits, layout)
+        self._standing = Standing(mirror, serve.encode(), files.traits, layout, follows)
         self._found: tuple[Layout, str] | None = None
         self._clock = clock
         self._wait = wait

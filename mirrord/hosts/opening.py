@@ -13,7 +13,7 @@ from mirrord.hosts.account import Account
 from mirrord.hosts.directory import DirectoryFiles
 from mirrord.hosts.files import Files
 from mirrord.hosts.host import FilesHost
-from mirrord.hosts.remembered import recall
+from mirrord.hosts.remembered import Remembered, recall
 from mirrord.hosts.standing import AUTO, LAYOUTS
 from mirrord.hosts.trying import Trial
 
@@ -27,12 +27,22 @@ def open_host(account: Account, *, timeout: float = 30.0) -> Host:
     if account.layout not in (AUTO, *LAYOUTS):
         has = ", ".join((AUTO, *LAYOUTS))
         raise BadConfig([f'mirror "{account.mirror}": layout = "{account.layout}": this mirrord has {has}'])
-    files, trial = _open_files(account, timeout)
-    return FilesHost(files, account.mirror, account.serve, layout=account.layout, trial=trial)
+    files, known = _open_files(account, timeout)
+    trial = None
+    if account.memory is not None and known is not None and not known.tried_at:
+        trial = Trial(account.mirror, files.traits, known, account.memory.remember, time.time)
+    return FilesHost(
+        files,
+        account.mirror,
+        account.serve,
+        layout=account.layout,
+        follows=known.follows if known is not None else None,
+        trial=trial,
+    )
 
 
-def _open_files(account: Account, timeout: float) -> tuple[Files, Trial | None]:
-    """Return the account's files, and what is still to be found out of them."""
+def _open_files(account: Account, timeout: float) -> tuple[Files, Remembered | None]:
+    """Return the account's files, and what is known of them where anybody keeps it."""
     if account.directory is not None:
         return DirectoryFiles(account.directory / account.root), None
     with _without("invoke"):  # paramiko would load it for commands in ssh_config, which it never reads for us
@@ -40,12 +50,10 @@ def _open_files(account: Account, timeout: float) -> tuple[Files, Trial | None]:
     files = SftpFiles.open(account, timeout=timeout)
     if account.memory is None:
         return files, None
-    said = files.traits
     known = recall(account.memory, account.whose(files.server.banner, files.server.extensions))
     if known.tried_at:
-        files.traits = known.traits(said)
-        return files, None
-    return files, Trial(account.mirror, said, known, account.memory.remember, time.time)
+        files.traits = known.traits(files.traits)
+    return files, known
 
 
 @contextmanager

@@ -24,12 +24,15 @@ LAYOUTS: dict[str, type[Layout]] = {layout.name: layout for layout in (Releases,
 class Standing:
     """Finds out, from the first look at an account, how it is laid out."""
 
-    def __init__(self, mirror: str, serve: bytes, traits: Traits, wanted: str = AUTO) -> None:
-        """`wanted` is `auto` or a layout's name."""
+    def __init__(
+        self, mirror: str, serve: bytes, traits: Traits, wanted: str = AUTO, follows: bool | None = None
+    ) -> None:
+        """`wanted` is `auto` or a layout's name; `follows` whether the web server was seen to follow a link."""
         self._layouts = {name: layout(mirror, serve, traits) for name, layout in LAYOUTS.items()}
         self._serve = serve
         self._traits = traits
         self._wanted = wanted
+        self._follows = follows
 
     def questions(self) -> list[Op]:
         """Ask for all that any layout wants to know that may come out of it."""
@@ -40,7 +43,7 @@ class Standing:
         """Return the layout, and why it is this one."""
         if self._wanted != AUTO:
             return self._layouts[self._wanted], "it is configured so"
-        name, why = choose_layout(self._traits)
+        name, why = choose_layout(self._traits, self._follows)
         if self._is_link(answers):
             return self._layouts[Releases.name], "its readers follow a link already"
         if self._has_notes(answers):
