@@ -34,7 +34,22 @@ from mirrord.hosts import (
     Staged,
     Switched,
 )
-from mirrord.hosts.files import Files, Kind, Op, Outcome, Pulse, Put, Read, Remove, Rewrite, Stat, Traits, Trouble, Walk
+from mirrord.hosts.files import (
+    Files,
+    Kind,
+    Op,
+    Outcome,
+    Pulse,
+    Put,
+    Read,
+    Remove,
+    Rewrite,
+    Space,
+    Stat,
+    Traits,
+    Trouble,
+    Walk,
+)
 from mirrord.hosts.layout import STAGING, TRASH, Layout, Turn, by_op, id_in
 from mirrord.hosts.lingering import NOTHING, Lingering, beside, left_lately, over, places_in, take_away
 from mirrord.hosts.lock import BEAT, DOUBT, OWN, Liveness, Lock, is_alive
@@ -42,9 +57,9 @@ from mirrord.hosts.remembered import TRAITS, Server
 from mirrord.hosts.staging import Mending, Source, Staging, list_base
 from mirrord.hosts.standing import AUTO, Standing
 from mirrord.hosts.steps import Flight, Pause, Steps, need
-from mirrord.hosts.trees import Comparison, Tree, list_tree, tree_of
+from mirrord.hosts.trees import Comparison, Tree, gather, list_tree, tree_of
 from mirrord.hosts.trying import Trial
-from mirrord.hosts.verifying import Proving, inspected
+from mirrord.hosts.verifying import Proving, inspected, prove
 from mirrord.manifest import OWN_FOLDER, Signed, SnapshotId, show
 from mirrord.plan import Plan, Survey
 
@@ -326,6 +341,7 @@ class FilesHold:
         self._trashed: list[bytes] = []
         self._unproven: set[bytes] = set()
         self._altered: set[bytes] = set()
+        self._wrong = False
         self._lingers = NOTHING
         self._tree = Tree({}, ())
 
@@ -408,7 +424,7 @@ class FilesHold:
         """Lay the snapshot out in staging/."""
         again = self._staging is not None and self._staging.plan.target == plan.target
         if not again:
-            self._unproven, self._altered = set(), set()
+            self._unproven, self._altered, self._wrong = set(), set(), False
         stands = self._crew.run(self._layout.beside(plan, signed))
         lingering = self._lingering(signed, plan.instead_of)
         self._staging = Staging(
@@ -419,7 +435,7 @@ class FilesHold:
             known=self._known,
             nonce=self._nonce,
             links=self._links,
-            copies=self._copies,
+            copies=self._copies and not self._wrong,  # the base may be what was wrong
             dice=self._dice,
             base=self._base[1] if self._base is not None and self._base[0] == plan.base else None,
             again=again,
@@ -469,6 +485,7 @@ class FilesHold:
                 tuple(path for path in findings.different if path not in changing),
             )
         self._altered |= set(findings.altered)
+        self._wrong = bool(findings)
         self._verified = None if findings else staged.release
         return inspected(findings, proving)
 
@@ -511,12 +528,24 @@ class FilesHold:
         return Switched(release, instead_of, turned.mixture, turned.gap)
 
     def mend(
-        self, signed: Signed, content: Content, suspects: Collection[bytes], seen: Callable[[Progress], None]
+        self,
+        signed: Signed,
+        content: Content,
+        suspects: Collection[bytes],
+        seen: Callable[[Progress], None],
+        read_back: int = READ_BACK,
     ) -> Mended:
         """Put the served release right."""
         source = Source.of(signed, content, lingering=beside(signed, self._earlier(self.found.previous)))
         mending = Mending(self._layout, source, self.found, self._nonce, self._confirm, self._trashed)
-        return self._crew.run(mending.run(suspects, seen))
+        mended = self._crew.run(mending.run(suspects, seen))
+        if not mended.wrong:
+            return mended
+        release = signed.snapshot.id
+        top = self._layout.stands_at(release, release)
+        hashes = "sha256" in self._hashes
+        proving = Proving.of(source, top, mended.rewritten, read_back, self._dice, hashes=hashes)
+        return replace(mended, inspected=self._crew.run(prove(proving)))
 
     def do(self, steps: Steps[T], *, stoppable: bool = True) -> T:
         """Do what some steps ask for, under this lock."""
@@ -575,6 +604,24 @@ class FilesHold:
     def _noted(self) -> frozenset[SnapshotId]:
         """Return the releases whose files may still linger."""
         return left_lately(self.found.left, self._lock.server_time, self._linger.grace)
+
+    def make_room(self, spare: frozenset[SnapshotId]) -> tuple[SnapshotId, ...] | None:
+        """Drop the oldest release that may go, and what broken-off tries left."""
+        return self._crew.run(self._make_room(spare))
+
+    def _make_room(self, spare: frozenset[SnapshotId]) -> Steps[tuple[SnapshotId, ...] | None]:
+        yield from self._confirm()
+        oldest = sorted(self._prunable(spare, self._served))[:1]
+        ours = self._staging.top.removeprefix(STAGING + b"/") if self._staging is not None else b""
+        found = replace(self.found, current=self._served, trash=(*self.found.trash, *self._trashed))
+        if not (oldest or found.trash):
+            return None
+        pruned = yield from self._layout.clean(found, oldest, [ours], self._nonce, self._known, self._noted())
+        self._trashed.clear()
+        (space,) = yield Flight((Space(b""),))
+        left = tuple(release for release in self.found.releases if release not in pruned.releases)
+        self.found = replace(self.found, releases=left, staging=(), trash=(), temps=(), free=space.value)
+        return pruned.releases
 
     def prune(self, keep: frozenset[SnapshotId]) -> Pruned:
         """Drop what nobody wants any more."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from mirrord.assets import is_page, lingering
 from mirrord.hosts.files import Attributes, Link, Op, Outcome, Put, Remove, RemoveFolder, Rename, Trouble
 from mirrord.hosts.steps import Flight, Steps, need
-from mirrord.hosts.trees import Tree, agrees, own_files
+from mirrord.hosts.trees import Expected, Tree, agrees, own_files, sizes_of
 from mirrord.manifest import MANIFEST_NAME, OWN_FOLDER, PREVIOUS, SIGNATURE_SUFFIX, Entry, Manifest, Signed, SnapshotId
 
 
@@ -40,9 +40,8 @@ class Lingering:
 
     def beside(self, tree: Tree) -> Tree:
         """Return what a release looks like with these."""
-        files = {path: (entry.size, entry.mtime) for path, entry in self.entries.items()}
-        files |= {path: (len(data), mtime) for path, (data, mtime) in self.own.items()}
-        return Tree({**files, **tree.files}, tuple(sorted({*tree.folders, *self.folders})))
+        files = Expected(tree.files, sizes_of(self.own), self.entries)
+        return Tree(files, tuple(sorted({*tree.folders, *self.folders})))
 
     def excuse(self, tree: Tree, stands: Mapping[bytes, Attributes]) -> tuple[Tree, dict[bytes, Attributes]]:
         """Return what must stand in a served release, and what stands there without the files that may linger."""
@@ -51,6 +50,12 @@ class Lingering:
         must = Lingering({}, self.owners, self.own).beside(tree)
         folders = tuple(sorted({*must.folders, *mine.folders}))
         return Tree(must.files, folders), {path: told for path, told in stands.items() if path not in right}
+
+    def lacking(self, stands: Mapping[bytes, Attributes]) -> Lingering:
+        """Return the same less what stands already as it should be."""
+        entries = {path: e for path, e in self.entries.items() if not agrees(stands.get(path), (e.size, e.mtime))}
+        own = {path: (d, t) for path, (d, t) in self.own.items() if not agrees(stands.get(path), (len(d), t))}
+        return Lingering(entries, self.owners, own)
 
     def without(self, paths: Collection[bytes]) -> Lingering:
         """Return the same less some files; what was signed stays."""
@@ -188,7 +193,7 @@ class Laying:
 
     def again(self, doing: str) -> Steps[None]:
         """Send what could not be linked; leave out what cannot be sent either."""
-        if not self.failed:
+        if not self.failed and not self.left_out:
             return
         unlinked = [self._path(outcome) for outcome in self.failed if isinstance(outcome.op, Link)]
         unsent = [outcome for outcome in self.failed if not isinstance(outcome.op, Link)]
@@ -198,9 +203,13 @@ class Laying:
             if self._path(outcome) in self.wanted.own:
                 need(outcome, doing)
             self.left_out.add(self._path(outcome))
+        if not self.left_out:
+            return
         for outcome in (yield Flight([Remove(self.top + b"/" + path) for path in sorted(self.left_out)])):
             if outcome.trouble is not Trouble.MISSING:
                 need(outcome, doing)
+        empty = sorted({*self.wanted.folders} - {*self.wanted.without(self.left_out).folders}, reverse=True)
+        yield Flight([RemoveFolder(self.top + b"/" + folder) for folder in empty], ordered=True)
 
     def _path(self, outcome: Outcome) -> bytes:
         return outcome.op.path[len(self.top) + 1 :] if isinstance(outcome.op, Link | Put) else b""

@@ -41,7 +41,18 @@ from mirrord.hosts.lingering import NOTHING, Laying, Lingering, sources
 from mirrord.hosts.lock import OWN
 from mirrord.hosts.patching import ranges_to_check, usable
 from mirrord.hosts.steps import Flight, Steps, give_up, need
-from mirrord.hosts.trees import Tree, agrees, compare, folders_of, gather, list_tree, own_files, tree_of
+from mirrord.hosts.trees import (
+    Comparison,
+    Tree,
+    agrees,
+    compare,
+    folders_of,
+    gather,
+    list_tree,
+    own_files,
+    tree_of,
+    tree_with,
+)
 from mirrord.manifest import OWN_FOLDER, Entry, Manifest, Signed, SnapshotId, show
 from mirrord.plan import LEAST_COPIED, Patching, Plan, Survey
 
@@ -49,6 +60,10 @@ _BLOCK = 4096
 """Bytes that the smallest file takes on a disk."""
 _READABLE = 1 << 25
 """Bytes of the largest file that is read back as a whole."""
+_ASK_AGAIN = 1 << 26
+"""Bytes of files after which it is asked again how much room there is: others may write there too..."""
+_UNDER_WAY = 1 << 25
+"""... and how much of ours may be on its way meanwhile."""
 _SLACK = 1 << 20
 """Bytes; a disk with less than what is missing and this is called full."""
 
@@ -66,26 +81,48 @@ class Tally:
     kept: int = 0
     bytes_sent: int = 0
     failed: list[Outcome] = field(default_factory=list)
+    awaited: frozenset[bytes] = frozenset()
+    """Paths in the account that others are to be linked from."""
     stand: set[bytes] = field(default_factory=set)
-    """Paths in the account that were sent whole."""
+    """Those of them that were sent whole."""
+    remade: set[bytes] = field(default_factory=set)
+    """Paths in the account of files that were made in another way than was meant at first."""
+    to_write: int = 0
+    """Bytes of files that have to come to stand, and those that do."""
+    written: int = 0
+    short: int | None = None
+    """Bytes that were free when they were too few for what was still to come."""
 
     def take(self, outcome: Outcome) -> None:
         """Count one outcome of a Put, Patch or Link."""
         op = outcome.op
+        if isinstance(op, Space) and not outcome.good:
+            return
         if not outcome.good:
             self.failed.append(outcome)
+        elif isinstance(op, Space):
+            self._weigh(outcome.value)
+            return
         elif isinstance(op, Put):
             self.sent += 1
             self.bytes_sent += op.size
-            self.stand.add(op.path)
+            self.written += op.size
+            if op.path in self.awaited:
+                self.stand.add(op.path)
         elif isinstance(op, Patch):
             self.patched += 1
             self.bytes_sent += op.sent
+            self.written += op.size
         elif isinstance(op, Link):
             self.linked += 1
             if self.linked % 256:
                 return
         self.tell()
+
+    def _weigh(self, free: int) -> None:
+        """Note that there is too little room for what is still to come, and was not on its way when we asked."""
+        if free + _UNDER_WAY < self.to_write - self.written:
+            self.short = free
 
     def tell(self) -> None:
         """Say how far it is."""
@@ -115,9 +152,7 @@ class Source:
 
     def tree(self) -> Tree:
         """Return what is laid out, as listings show it."""
-        files = {path: (entry.size, entry.mtime) for path, entry in self.manifest.entries.items()}
-        files |= {path: (len(data), mtime) for path, (data, mtime) in self.own.items()}
-        return self.lingering.beside(Tree(files, tuple(folders_of(self.manifest))))
+        return self.lingering.beside(tree_with(self.manifest, self.own))
 
     def put(self, path: bytes, at: bytes) -> Put:
         """Send the file `path` of the release to `at` in the account."""
@@ -213,22 +248,27 @@ class Staging:
         size = sum(entries[path].size for path in send) + sum(len(data) for data, _ in own.values())
         size += sum(patching.delta.sent for patching in patches.values())
         room = self._ask_for_room((*send, *patches))
-        tally = Tally(len(entries) + len(own), size, seen, kept=len(kept))
         twins = {self.top + b"/" + path: self.top + b"/" + first for path, first in twins.items()}
-        tally.stand.update(self.top + b"/" + path for path in kept)
+        tally = Tally(len(entries) + len(own), size, seen, kept=len(kept), awaited=frozenset(twins.values()))
+        start = len(self.top) + 1
+        tally.to_write = sum(entries[path].size for path in (*send, *patches))
+        tally.stand.update(first for first in tally.awaited if first[start:] in kept)
         laying = self._laying(listed if self.links else {}, room)
         ops = chain(self._patch(patches), self._ops(links, (*send, *own), twins, tally.stand), laying.ops())
+        ops = _asking_for_room(ops, tally)
         yield Flight(ops, each=lambda outcome: (laying if laying.is_mine(outcome) else tally).take(outcome))
-        yield from laying.again(self._doing)
+        if tally.short is not None and not tally.failed:
+            raise self._full(tally.to_write - tally.written, tally.short)
         if tally.failed:
             yield from self._try_once_more(tally)
+        yield from laying.again(self._doing)
         if twins:
             yield Flight([Link(first, path) for path, first in twins.items()], each=tally.take)
         if tally.failed:
             yield from self._try_once_more(tally)
         tally.tell()
-        start = len(self.top) + 1
-        unproven = frozenset(path[start:] for path in tally.stand).difference(kept if self.again else ())
+        remade = (path[start:] for path in tally.remade)
+        unproven = frozenset((*send, *own, *remade, *(() if self.again else kept)))
         return Staged(
             self.plan.target,
             tally.sent - len(own),
@@ -245,7 +285,9 @@ class Staging:
     def _stands(self) -> Steps[bool]:
         """Tell whether the release is there and whole; its changing files may be of another day."""
         top, tree = self._place(self.plan.target), self.source.lingering.beside(tree_of(self.source.signed))
-        wrong = compare(tree, gather(top, (yield Flight(list_tree(top, tree.folders)))))
+        comparison = Comparison(tree, top)
+        yield Flight(list_tree(top, tree.folders), each=comparison.take)
+        wrong = comparison.findings()
         changing = {OWN_FOLDER + b"/" + name for name in self.source.signed.changing_files()}
         return not wrong.extra and changing.issuperset((*wrong.missing, *wrong.different))
 
@@ -412,8 +454,8 @@ class Staging:
         }
 
     def _patches(self, kept: Collection[bytes], listed: Mapping[bytes, Attributes]) -> dict[bytes, Patching]:
-        """Return what is patched. After a look that found something wrong, nothing is: it may be the base."""
-        if self.again or not self.copies:
+        """Return what is patched."""
+        if not self.copies:
             return {}
         lacking = {path for path in self.source.manifest.entries if path not in kept}
         return usable(self.plan, listed, lacking)
@@ -461,6 +503,7 @@ class Staging:
         """
         failed, tally.failed = tally.failed, []
         self._complain_of_damage(failed)
+        tally.remade.update(outcome.op.path for outcome in failed if isinstance(outcome.op, Put | Patch | Link))
         yield from self._clear(failed)
         yield Flight([self._instead(outcome.op) for outcome in failed], each=tally.take)
         patches = [outcome for outcome in tally.failed if isinstance(outcome.op, Patch)]
@@ -470,7 +513,7 @@ class Staging:
             yield Flight([self._instead(outcome.op) for outcome in patches], each=tally.take)
         if tally.failed:
             self._complain_of_damage(tally.failed)
-            yield from self._is_it_full(tally.failed)
+            yield from self._is_it_full(tally.failed, again=True)
             give_up(tally.failed[0], self._doing)
 
     def _instead(self, op: Op) -> Op:
@@ -485,8 +528,9 @@ class Staging:
         """Remove what may be left of files that could not be written. Raises Full where that is why."""
         written = [outcome for outcome in failed if isinstance(outcome.op, Put | Patch)]
         if written:
-            yield from self._is_it_full(written)
+            # First: a disk on which there is no room for a lock would keep the next one out.
             yield Flight([Remove(outcome.op.path) for outcome in written if isinstance(outcome.op, Put | Patch)])
+            yield from self._is_it_full(written)
 
     def _complain_of_damage(self, failed: Sequence[Outcome]) -> None:
         start = len(self.top) + 1
@@ -502,18 +546,43 @@ class Staging:
                 paths,
             )
 
-    def _is_it_full(self, failed: Sequence[Outcome]) -> Steps[None]:
-        """A full disk has no name of its own in SFTP: ask for the room, then say what it was."""
+    def _is_it_full(self, failed: Sequence[Outcome], *, again: bool = False) -> Steps[None]:
+        """A full disk has no name of its own in SFTP: ask for the room, then say what it was.
+
+        A quota does not show there, and some servers do not tell: a write that fails `again` is taken for that.
+        """
         if any(outcome.trouble is Trouble.MISSING for outcome in failed):
             return
         (space,) = yield Flight((Space(b""),))
         needed = sum(outcome.op.size for outcome in failed if isinstance(outcome.op, Put | Patch))
         if space.good and space.value < needed + _SLACK:
             raise self._full(needed, space.value)
+        full = next((outcome for outcome in failed if outcome.trouble is Trouble.FULL), None)
+        if again and full is not None:
+            told = f"it says that {space.value} bytes are free" if space.good else "it does not tell how much is free"
+            raise Full(
+                f"{self._doing}: its disk or the account's quota is full, most likely: it says {full.text!r} to a write"
+                f" ({told}); make room there, or keep fewer releases (mirror.sftp.keep)",
+                needed=needed,
+                free=space.value,
+            )
 
     @property
     def _doing(self) -> str:
         return f"{self.layout.mirror}: publishing {self.plan.target}"
+
+
+def _asking_for_room(ops: Iterable[Op], tally: Tally) -> Iterator[Op]:
+    """Ask now and then how much room there is; where it is too little, send no more."""
+    asked = 0
+    for op in ops:
+        if tally.short is not None:
+            return
+        yield op
+        asked += op.size if isinstance(op, Put | Patch) else 0
+        if asked >= _ASK_AGAIN:
+            asked = 0
+            yield Space(b"")
 
 
 def once_each(
@@ -580,7 +649,7 @@ class Mending:
         for outcome in (yield Flight(self._clear(top, tree, wrong, listed), ordered=True)):
             need(outcome, self._doing)
         yield from self.layout.put_over({temp: top + b"/" + path for temp, path in temps.items()}, self._doing)
-        return Mended(wrong, tally.sent, tally.bytes_sent)
+        return Mended(wrong, tally.sent, tally.bytes_sent, tuple(rewrite))
 
     def _wrong(self, tree: Tree, listed: Mapping[bytes, Attributes], suspects: Collection[bytes]) -> Findings:
         """Say what is wrong: by the listing, by what a web server may not read, and by what readers saw."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
-from mirrord.errors import Refused, Unavailable
+from mirrord.errors import Full, Refused, Unavailable
 from mirrord.hosts.files import Op, Outcome, Trouble
 from mirrord.manifest import show
 
@@ -24,7 +24,7 @@ class Flight:
 
     ops: Iterable[Op]
     ordered: bool = False
-    each: Callable[[Outcome], None] | None = None
+    each: Callable[[Outcome], object] | None = None
     """Called with every outcome as it arrives; then they are not collected."""
 
 
@@ -47,11 +47,13 @@ def need(outcome: Outcome, doing: str) -> Outcome:
 
 
 def give_up(outcome: Outcome, doing: str) -> NoReturn:
-    """Raise Unavailable where something vanished under our hands, Refused where a person must look."""
+    """Raise Unavailable where something vanished under our hands, Full, and Refused where a person must look."""
     words = outcome.text or (outcome.trouble.value if outcome.trouble else "no reason given")
     what = f"{doing}: {name_of(outcome.op)}: the server says {words!r}"
     if outcome.trouble is Trouble.MISSING:
         raise Unavailable(f"{what}; it vanished while we worked, the next try looks again")
+    if outcome.trouble is Trouble.FULL:
+        raise Full(f"{what}; its disk or the account's quota is full, most likely: make room there")
     if outcome.trouble is Trouble.DENIED:
         raise Refused(f"{what}; give the account the right to write there")
     raise Refused(f"{what}; look there, and at the account's quota")
