@@ -18,7 +18,20 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_expo
 
 from mirrord.comparing import Comparer
 from mirrord.errors import Braked, Conflict, Full, Locked, MirrordError, PutOff, Refused, Unavailable, Unverified
-from mirrord.hosts import NO_GRACE, READ_BACK, Content, Findings, Hold, Holder, Host, Known, Linger, Progress, Staged
+from mirrord.hosts import (
+    NO_GRACE,
+    READ_BACK,
+    Content,
+    Findings,
+    Hold,
+    Holder,
+    Host,
+    Inspected,
+    Known,
+    Linger,
+    Progress,
+    Staged,
+)
 from mirrord.hosts.lingering import may_be_over
 from mirrord.manifest import (
     LONGEST_PATH,
@@ -357,10 +370,6 @@ def _lead_over(hold: Hold, task: Task, plan: Plan, trail: Trail) -> Published:
         files_patched=staged.files_patched,
         files_removed=len(plan.removed),
         bytes_sent=staged.bytes_sent,
-        verified=inspected.reached.value,
-        files_hashed=inspected.files_hashed,
-        files_read_back=inspected.files_read_back,
-        bytes_read_back=inspected.bytes_read_back,
         instead_of=plan.instead_of,
         layout=hold.found.layout,
         layout_why=hold.found.why,
@@ -390,6 +399,7 @@ def _keep_up(host: Host, task: Task, outlook: Outlook) -> Published:
                 if not _serves(outlook.survey, task):
                     raise Unavailable(f"{task.doing}: it changed while we took the lock; the next try looks again")
             return _tend(hold, task, outlook)
+    published = _how_far(published, inspected)
     except (Locked, Full):
         if needed:
             raise
@@ -399,13 +409,21 @@ def _keep_up(host: Host, task: Task, outlook: Outlook) -> Published:
 def _tend(hold: Hold, task: Task, outlook: Outlook) -> Published:
     published = task.ended("unchanged")
     if task.mend or task.suspects:
-        mended = hold.mend(task.signed, task.content, task.suspects, task.seen)
+        mended = hold.mend(task.signed, task.content, task.suspects, task.seen, task.read_back)
+        if mended.inspected is not None and mended.inspected.wrong:
+            raise Refused(
+                f"{task.doing}: {_name_wrong(mended.inspected.wrong, 'after mending')}; its server does not keep what"
+                " it says that it has: look there"
+            )
         if mended.wrong:
-            published = replace(
-                task.ended("published"),
-                files_sent=mended.files_sent,
-                files_removed=len(mended.wrong.extra),
-                bytes_sent=mended.bytes_sent,
+            published = _how_far(
+                replace(
+                    task.ended("published"),
+                    files_sent=mended.files_sent,
+                    files_removed=len(mended.wrong.extra),
+                    bytes_sent=mended.bytes_sent,
+                ),
+                mended.inspected,
             )
     if _card_is_due(outlook, task):
         published = replace(published, bytes_sent=published.bytes_sent + _post(hold, task))
@@ -446,14 +464,27 @@ def _name_left_out(staged: Staged) -> tuple[str, ...]:
     return (f"{left} files of earlier releases ({first!r} first) are lost to pages that were opened before: {why}",)
 
 
-def _name_wrong(findings: Findings) -> str:
+def _how_far(published: Published, inspected: Inspected | None) -> Published:
+    """Return the result with how far it was verified."""
+    if inspected is None:
+        return published
+    return replace(
+        published,
+        verified=inspected.reached.value,
+        files_hashed=inspected.files_hashed,
+        files_read_back=inspected.files_read_back,
+        bytes_read_back=inspected.bytes_read_back,
+    )
+
+
+def _name_wrong(findings: Findings, when: str = "after staging") -> str:
     named = [
         ("missing", findings.missing),
         ("not as sent, by the listing", findings.different),
         ("not as sent, though the listing says so", findings.altered),
         ("not ours", findings.extra),
     ]
-    return "after staging, " + ", ".join(
+    return f"{when}, " + ", ".join(
         f"{len(paths)} paths are {how} ({show(paths[0])!r} first)" for how, paths in named if paths
     )
 

@@ -168,3 +168,19 @@ def test_a_page_edited_in_place_is_found_when_readers_saw_it_wrong(account: Acco
 
     assert (published.result, published.files_sent) == ("published", 1)
     assert account.served() == SITE
+
+
+def test_what_was_mended_is_read_back_as_well(account: Account) -> None:
+    """A disk that dies under one block: what is sent again is stored as wrongly, and a person has to be told."""
+    publisher = Publisher()
+    signed = publisher.take(SITE)
+    publisher.publish(account.open(), signed)
+    (account.folder / "current" / "a/page.html").unlink()
+
+    honest = publisher.publish(account.open(), signed, mend=True)
+    (account.folder / "current" / "a/page.html").unlink()
+    account.lies(garbles, ending=b".0")  # what is mended is sent under such a name first
+
+    assert (honest.result, honest.verified, honest.files_read_back) == ("published", "read", 1)
+    with pytest.raises(Refused, match="after mending, 1 paths are not as sent, though the listing says so"):
+        publisher.publish(account.open(), signed, mend=True)

@@ -184,6 +184,10 @@ class Mended:
     wrong: Findings
     files_sent: int
     bytes_sent: int
+    rewritten: tuple[bytes, ...] = ()
+    """Paths of the release that were sent again."""
+    inspected: Inspected | None = None
+    """What reading them back came to; None where there was nothing to mend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,11 +236,17 @@ class Hold(Protocol):
         ...
 
     def mend(
-        self, signed: Signed, content: Content, suspects: Collection[bytes], seen: Callable[[Progress], None]
+        self,
+        signed: Signed,
+        content: Content,
+        suspects: Collection[bytes],
+        seen: Callable[[Progress], None],
+        read_back: int = READ_BACK,
     ) -> Mended:
         """Put the *served* release right, with new inodes and renames.
 
-        Wrong is what a listing shows, and `suspects`: paths whose bytes a reader saw to be wrong.
+        Wrong is what a listing shows, and `suspects`: paths whose bytes a reader saw to be wrong. Of what was sent
+        again, so many bytes are read back.
         """
         ...
 

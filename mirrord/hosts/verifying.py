@@ -18,6 +18,7 @@ from itertools import accumulate
 from mirrord.hosts import Findings, Inspected, Step
 from mirrord.hosts.files import Hash, Op, Outcome, ReadPart, Trouble
 from mirrord.hosts.staging import Source
+from mirrord.hosts.steps import Flight, Steps
 
 PIECE = 128 * 1024
 """Bytes that are read at once; a longer file has several pieces, each drawn by itself."""
@@ -161,3 +162,10 @@ def inspected(wrong: Findings, proving: Proving | None) -> Inspected:
         files_read_back=len(proving.read),
         bytes_read_back=proving.bytes_read,
     )
+
+
+def prove(proving: Proving) -> Steps[Inspected]:
+    """Ask by itself, where there is no listing to do it beside."""
+    for outcome in (yield Flight(proving.ops())):
+        proving.take(outcome)
+    return inspected(Findings(altered=tuple(sorted(proving.altered))), proving)
