@@ -84,6 +84,9 @@ class NameServer:
         """It is the only one."""
         return {}
 
+    def nudge(self, known: NameServers) -> None:
+        """Nobody else follows."""
+
     def prove(self) -> None:
         """It always lets us in."""
 

@@ -912,7 +912,7 @@ def test_a_key_that_was_withdrawn_is_found_out_before_it_is_needed(primary: Name
     at_milan(journal, key_of=primary)
     other = replace(primary.key, secret="d3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmc=")
 
-    with pytest.raises(Refused, match="web: updating example.org"):
+    with pytest.raises(Refused, match=r"web: updating example\.org"):
         open_switch(settings(primary, key=other)).prove()
 
 
@@ -931,3 +931,25 @@ def test_where_nothing_is_ours_yet_nothing_can_be_proven(bind: Bind) -> None:
     """A zone that mirrord never wrote to is not written to for a try."""
     with pytest.raises(Unavailable, match="nothing of ours stands there yet"):
         open_switch(settings(bind, key=bind.key)).prove()
+
+
+# -- telling those who follow
+
+
+@pytest.mark.parametrize(("notify", "kind"), [(True, Kind.DONE), (False, Kind.PARTIAL)], ids=["told by us", "not told"])
+def test_those_who_follow_are_told_at_once(lab: Lab, journal: Journal, notify: bool, kind: Kind) -> None:
+    """BIND's own NOTIFY takes seconds; readers at the secondary need not wait for it."""
+    first, second = lab.followed(Bind, Bind, text=TEXT, delays=True)
+    wait_for(second)
+    told = replace(settings(first, key=first.key, authoritative=[first, second]), notify=notify)
+    controller = Desk(open_switch(told), journal, patience=Patience(commit=2.0, follow=1.0))
+
+    assert controller.move("lyon").kind is kind
+
+
+def test_a_notify_to_nobody_stops_nothing(bind: Bind, journal: Journal) -> None:
+    """A name server that is gone, and one that cannot be reached at all, are no reason to wait."""
+    gone = [Endpoint("127.0.0.1", free_port()), Endpoint("2001:db8::53", 53)]
+    controller = desk(journal, bind, key=bind.key, authoritative=[bind, *gone])
+
+    assert controller.move("lyon").kind is Kind.DONE

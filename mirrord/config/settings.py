@@ -204,6 +204,7 @@ class Settings(Section):
             servers=way.servers,
             tsig=Tsig(way.tsig.name, way.tsig.algorithm, lambda: secret.read_text(what)),
             authoritative=way.authoritative,
+            notify=way.notify,
         )
 
     def references(self) -> tuple[str, ...]:

@@ -115,6 +115,8 @@ class DnsSettings:
     """Who must follow; empty: the zone's NS at port 53."""
     timeout: float = 5.0
     """Seconds for one connection or one answer."""
+    notify: bool = True
+    """Whether those who must follow are told of a change by us, besides by the zone's primary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +213,14 @@ class Switch(Protocol):
         """Find the zone's NS and their addresses; raises Unavailable. Worth remembering in good times.
 
         Empty where it is configured who must follow: nothing needs to be remembered then.
+        """
+        ...
+
+    def nudge(self, known: NameServers) -> None:
+        """Tell those who must follow that there is something new, so that they need not wait to be told; never raises.
+
+        Nobody is waited for, and whoever does not listen to us hears of it by the usual way. `known` is as in
+        `followers`.
         """
         ...
 

@@ -99,6 +99,9 @@ class Command:
         """Nobody follows: what the program shows is what stands."""
         return {}
 
+    def nudge(self, known: NameServers) -> None:
+        """Nobody follows."""
+
     def followers(self, change: Change, known: NameServers, executor: Executor | None = None) -> Mapping[str, Follow]:
         """Ask the program itself whether the change stands."""
         del known, executor

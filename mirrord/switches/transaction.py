@@ -265,6 +265,7 @@ class _Plan:
     def _see_followers(self, result: Result) -> Result:
         """Wait until the authoritative servers follow, and say which do not."""
         followers: Mapping[str, Follow] = {}
+        self._switch.nudge(self._ledger.name_servers(self._change.service))
         for _ in self._tries(self._patience.follow):
             followers = follow(self._switch, self._ledger, self._change, self._executor)
             if not any(state.following is Following.OLD for state in followers.values()):
