@@ -97,7 +97,8 @@ class FilesHost:
     ) -> None:
         """Nothing is asked yet. Where there is a `trial`, what the account can do is found out by the first hold.
 
-        `follows`: whether the web server was seen to follow a link, where somebody looked. `dice` choose what is read back of much.
+        `follows`: whether the web server was seen to follow a link, where somebody looked. `dice` choose what is read
+        back of much.
         """
         self._files = files
         self._trial = trial
