@@ -278,6 +278,9 @@ class Task:
     compare: Compare | None = None
     """What versions of a file have in common; None: found out anew from `content`."""
 
+    pinned: frozenset[SnapshotId] = frozenset()
+    """Releases that never make room for another."""
+
     agreed: Callable[[Plan], None] = lambda _: None
     """Raises Braked where a person agreed to something else than this plan."""
 
@@ -348,8 +351,29 @@ def _serves(survey: Survey, task: Task) -> bool:
     return survey.current == task.target and survey.whole
 
 
+def _stage(hold: Hold, task: Task, plan: Plan) -> tuple[Staged, tuple[str, ...]]:
+    """Stage; on a full disk, make room once and go on. Returns warnings too."""
+    try:
+        return hold.stage(plan, task.signed, task.content, task.seen), ()
+    except Full as full:
+        spare = task.pinned.union({task.target}, {plan.base} - {None}, {plan.instead_of} - {None})
+        dropped = hold.make_room(frozenset(release for release in spare if release is not None))
+        if dropped is None:
+            raise
+        told = (
+            f"its oldest release, {dropped[0]}, was dropped"
+            if dropped
+            else "what broken-off tries had left was deleted"
+        )
+        try:
+            staged = hold.stage(plan, task.signed, task.content, task.seen)
+        except Full as still:
+            raise Full(f"{still}; {told} already", still.needed, still.free) from full
+        return staged, (f"{task.mirror}: its disk was full: {told} to make room",)
+
+
 def _lead_over(hold: Hold, task: Task, plan: Plan, trail: Trail) -> Published:
-    staged = hold.stage(plan, task.signed, task.content, task.seen)
+    staged, made_room = _stage(hold, task, plan)
     inspected = hold.inspect(staged, task.signed, task.read_back)
     if inspected.wrong:
         again = hold.stage(plan, task.signed, task.content, task.seen)
@@ -373,8 +397,9 @@ def _lead_over(hold: Hold, task: Task, plan: Plan, trail: Trail) -> Published:
         instead_of=plan.instead_of,
         layout=hold.found.layout,
         layout_why=hold.found.why,
-        warnings=_name_left_out(staged),
+        warnings=(*made_room, *_name_left_out(staged)),
     )
+    published = _how_far(published, inspected)
     task.meeting.ready(hold.beat)
     trail.switching = published
     switched = hold.serve(task.target, plan.instead_of, None if staged.stood else _newest(hold, task))
@@ -399,7 +424,6 @@ def _keep_up(host: Host, task: Task, outlook: Outlook) -> Published:
                 if not _serves(outlook.survey, task):
                     raise Unavailable(f"{task.doing}: it changed while we took the lock; the next try looks again")
             return _tend(hold, task, outlook)
-    published = _how_far(published, inspected)
     except (Locked, Full):
         if needed:
             raise
@@ -512,6 +536,7 @@ def publish_with_retries(
     meeting: Meeting | None = None,
     linger: Linger = NO_GRACE,
     compare: Compare | None = None,
+    pinned: frozenset[SnapshotId] = frozenset(),
     agreed: Callable[[Plan], None] = lambda _: None,
 ) -> Published:
     """Make a mirror serve a snapshot; however it ends, the result says so, and repeating continues.
@@ -520,7 +545,7 @@ def publish_with_retries(
     `hosts.opening.open_host` does. `pause` waits so many seconds between two tries. The rest is as in `Task`.
     """
     task = Task(me, mirror, signed, content, known, signers, identity, keep, guard, allow_deletions, mend,
-                frozenset(suspects), seen, stop, meeting or AtOnce(), read_back, linger, compare=compare,
+                frozenset(suspects), seen, stop, meeting or AtOnce(), read_back, linger, compare=compare, pinned=pinned,
                 agreed=agreed)  # fmt: skip
     stopped = stop if stop is not None else threading.Event()
     started = time.monotonic()

@@ -261,6 +261,13 @@ class Hold(Protocol):
         """
         ...
 
+    def make_room(self, spare: frozenset[SnapshotId]) -> tuple[SnapshotId, ...] | None:
+        """Drop the oldest release that is not in `spare`, nor served now or within the last hour; None: nothing can go.
+
+        What broken-off tries left goes too. Returns what was dropped; `stage` may be called again then.
+        """
+        ...
+
     def prune(self, keep: frozenset[SnapshotId]) -> Pruned:
         """Drop all releases but these and those served now or within the last hour, and what broken-off tries left.
 
