@@ -66,6 +66,8 @@ _TROUBLES = {
     errno.ENOTEMPTY: Trouble.EXISTS,
     errno.EOPNOTSUPP: Trouble.UNSUPPORTED,
     errno.ENOSYS: Trouble.UNSUPPORTED,
+    errno.ENOSPC: Trouble.FULL,
+    errno.EDQUOT: Trouble.FULL,
 }
 
 

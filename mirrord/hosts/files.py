@@ -243,6 +243,8 @@ class Trouble(Enum):
     DENIED = "permission denied"
     EXISTS = "exists already"
     UNSUPPORTED = "not supported"
+    FULL = "no room, or no quota"
+    """The other side says so, or refuses a write to a file that it let us make without a reason: mostly this one."""
     FAILED = "failed"
     DAMAGED = "our own copy is damaged"
 

@@ -186,7 +186,7 @@ class Disk:
     def take_room(self, more: int) -> None:
         """Make sure that `more` bytes fit."""
         if self.room is not None and self.used() + more > self.room:
-            raise _No(Trouble.FAILED, "Failure")
+            raise _No(Trouble.FULL, "Failure")
 
 
 def _below(top: Node, prefix: bytes = b"") -> Iterator[tuple[bytes, Node]]:

@@ -22,7 +22,7 @@ import hashlib
 import posixpath
 import stat
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from mirrord.delta import gaps
@@ -54,7 +54,11 @@ _TROUBLES: dict[int, Trouble] = {
     Code.PERMISSION_DENIED: Trouble.DENIED,
     Code.OP_UNSUPPORTED: Trouble.UNSUPPORTED,
     Code.FILE_ALREADY_EXISTS: Trouble.EXISTS,
+    Code.NO_SPACE: Trouble.FULL,
+    Code.QUOTA_EXCEEDED: Trouble.FULL,
 }
+_NO_ROOM = ("no space left", "disk full", "quota")
+"""How servers put it that have no code for it (strerror of ENOSPC and EDQUOT)."""
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.FOLDER, stat.S_IFLNK: Kind.LINK}
 
 
@@ -153,7 +157,9 @@ def _put(op: files.Put, terms: Terms) -> Talk:
         return Outcome(op, trouble=Trouble.DAMAGED, text=str(e))
     if problem or (problem := (yield ())):
         yield wire.Close(handle)
-        return failed(op, problem[0])
+        refused = failed(op, problem[0])
+        # OpenSSH has no other word for a full disk: the file was ours to make, and then took no more.
+        return replace(refused, trouble=Trouble.FULL) if refused.trouble is Trouble.FAILED else refused
     times = None if op.mtime is None else (op.mtime, op.mtime)
     commit = wire.FSetStat(handle, Attrs(mode=op.mode, times=times))
     return _all_good(op, (yield Last((commit, wire.Close(handle)))))
@@ -527,7 +533,10 @@ def failed(op: Op, reply: Reply) -> Outcome:
     if not isinstance(reply, Status) or reply.code == Code.OK:
         raise Malformed(f"the server answered {type(op).__name__} with {type(reply).__name__}")
     words = reply.message.decode("utf-8", "replace").strip()
-    return Outcome(op, trouble=_TROUBLES.get(reply.code, Trouble.FAILED), text=words or f"status {reply.code}")
+    trouble = _TROUBLES.get(reply.code, Trouble.FAILED)
+    if trouble is Trouble.FAILED and any(told in words.lower() for told in _NO_ROOM):
+        trouble = Trouble.FULL
+    return Outcome(op, trouble=trouble, text=words or f"status {reply.code}")
 
 
 def _is_good(reply: Reply) -> bool:

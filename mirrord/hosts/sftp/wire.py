@@ -49,7 +49,9 @@ class Code(IntEnum):
     CONNECTION_LOST = 7
     OP_UNSUPPORTED = 8
     FILE_ALREADY_EXISTS = 11
-    """Of version 5; some servers send it in version 3 too."""
+    """Of version 5; some servers send it in version 3 too, as the next two."""
+    NO_SPACE = 14
+    QUOTA_EXCEEDED = 15
 
 
 class OpenFlags(IntFlag):
