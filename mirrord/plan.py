@@ -111,13 +111,15 @@ def make_plan(
     suspects: Collection[bytes] = (),
     *,
     links: bool = True,
+    stays: bool = False,
     compare: Compare | None = None,
 ) -> Plan:
     """Plan `wanted` on a mirror that holds the release `base` with the files `held` (None: nothing known).
 
     A file is linked where the base has the same digest, size and published mtime, at its own path or
     another (a rename or move inside the site costs no content). Nothing is linked from `suspects`: paths
-    of the base whose bytes somebody saw to be wrong. `links` is False where the mirror makes no hard links.
+    of the base whose bytes somebody saw to be wrong. `links` is False where the mirror makes no hard links;
+    with `stays` an unchanged file is not linked but left where it stands.
     Where it copies between files, `compare` is given: a file that changed is patched if that spares enough, and
     what cannot be linked is copied.
     """
@@ -129,7 +131,7 @@ def make_plan(
     by_entry = {entry: path for path, entry in reversed(list(have.items()))}
     for path, entry in wanted.entries.items():
         same = path if have.get(path) == entry else by_entry.get(entry)
-        if same is not None and links:
+        if same is not None and (links or (stays and same == path)):
             link[path] = same
         elif same is not None and compare is not None and entry.size >= LEAST_COPIED:
             patch[path] = Patching(same, entry.size, entry.mtime, Delta.of_same(entry.size))

@@ -144,6 +144,7 @@ class Outlook:
             self.held,
             suspects,
             links=self.links,
+            stays=self.survey.layout == "inplace",
             compare=compare if self.copies else None,
         )
 
@@ -418,7 +419,9 @@ def _keep_up(host: Host, task: Task, outlook: Outlook) -> Published:
     if not needed and not over and survey.tidy:
         return task.ended("unchanged")
     try:
-        with host.hold(task.me, task.known, survey, stop=task.stop, patient=bool(needed), linger=task.linger) as hold:
+        with host.hold(
+            task.me, task.known, survey, stop=task.stop, patient=bool(needed or over), linger=task.linger
+        ) as hold:
             if hold.found is not outlook.survey:
                 outlook = task.outlook(host, hold.found)
                 if not _serves(outlook.survey, task):

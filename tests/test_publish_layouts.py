@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from mirrord.errors import Unavailable
-from mirrord.hosts.files import Traits
+from mirrord.errors import Braked, MirrordError, Refused, Unavailable
+from mirrord.hosts.files import (
+    Create,
+    MakeFolder,
+    Op,
+    Outcome,
+    Pulse,
+    Put,
+    Rename,
+    Symlink,
+    Traits,
+    Trouble,
+)
 from mirrord.hosts.memory import Cut, Disk, Killed, MemoryFiles
 from mirrord.hosts.moving import rank
 from mirrord.manifest import Signed
-from tests.publishing import OWN, Publisher, half_releases, litter, release_of, served, whole
+from tests.publishing import OWN, Publisher, half_releases, host_on, litter, release_of, releases, served, whole
+from tests.test_publish_cuts import trees
 
 POOR = Traits(ordered=True, symlink=False, hard_link=True, replace=True, space=True)
 BARE = Traits(ordered=True, symlink=False, hard_link=False, replace=False, space=False, rename_folder=False)
@@ -30,7 +45,7 @@ NEXT = {
     b"one.html": b"22 a.css img/2.png",
     b"deep/er/new.html": b"22 b.css",
     b"a.css": b"22 img/2.png",
-    b"b.css": b"22 img/2.png",
+    b"b.css": b"22 img/2.png img/2.png",
     b"img/2.png": b"22",
     b"same/page.html": b"0 a.css",
     b"odd \xff\nname": b"0",
@@ -174,3 +189,375 @@ def test_a_publish_cut_at_any_request_is_finished_by_the_next(way: Way, after: b
         assert litter(seen.disk) == []
         at += 2
     assert at > 60, "the publish was cut at all of its requests"
+
+
+def connect(seen: Eyes, traits: Traits, **terms: Any) -> MemoryFiles:
+    """Open the account once more."""
+    return MemoryFiles(seen.disk, traits=traits, umask=0o077, **terms)
+
+
+def stand(publisher: Publisher, way: Way, *later: Mapping[bytes, bytes]) -> tuple[Eyes, list[Signed]]:
+    """Return an account that serves the first snapshot of some, and all of them."""
+    layout, traits, eyes = way
+    taken = [publisher.take(site) for site in (SITE, *later)]
+    seen = eyes(publisher, taken[0], taken[-1])
+    seen.disk.tick = None
+    publisher.publish(connect(seen, traits), taken[0], layout=layout)
+    seen.disk.tick = seen.look
+    return seen, taken
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    sites=st.lists(trees, min_size=2, max_size=3),
+    cuts=st.lists(st.tuples(st.integers(0, 160), st.booleans(), st.booleans()), min_size=1, max_size=3),
+    seed=st.integers(0, 2**16),
+    which=st.integers(0, len(LAYOUTS) - 1),
+)
+def test_whatever_is_published_and_wherever_it_breaks_off_the_next_one_makes_it_whole(
+    sites: list[dict[bytes, bytes]], cuts: list[tuple[int, bool, bool]], seed: int, which: int
+) -> None:
+    """Any trees (files become folders and back), any cuts, any order: what the next publish leaves is one snapshot."""
+    layout, traits, _ = LAYOUTS[which].values[0]
+    publisher, order, time = Publisher(), random.Random(seed), [1_700_000_000.0]
+    disk = Disk(clock=lambda: time[0])
+    for signed in [publisher.take(site) for site in sites]:
+        for at, after, killed in cuts:
+            files = MemoryFiles(disk, traits=traits, cut=Cut(at, after=after, killed=killed), order=order, umask=0o077)
+            break_off(publisher, files, signed, layout=layout, keep=2, allow_deletions=True)
+        time[0] += 7200
+        publisher.publish(
+            MemoryFiles(disk, traits=traits, order=order), signed, layout=layout, keep=2, allow_deletions=True
+        )
+
+        assert whole(disk, signed, publisher.content)
+        assert litter(disk) == []
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["connection cut", "process killed"])
+def test_the_hole_that_a_dead_holder_left_is_filled_before_all_else(killed: bool) -> None:
+    """Readers have nothing: whoever comes next gives them something whole before it does its own work."""
+    publisher = Publisher()
+    seen, (_, second, third) = stand(publisher, ("rename", POOR, SeesTrees), NEXT, {**NEXT, b"more": b"0"})
+    seen.allowed.append(release_of(second, publisher.content))
+    cut = Cut(lambda op: isinstance(op, Rename) and op.new == b"current", killed=killed)
+    assert break_off(publisher, connect(seen, POOR, cut=cut), second, layout="rename")
+    assert served(seen.disk) == {}
+    survey = host_on(connect(seen, POOR), layout="rename").survey()
+
+    files = connect(seen, POOR)
+    filled = []
+    seen.disk.tick = lambda _: filled.append(served(seen.disk) != {})
+    publisher.publish(files, third, layout="rename")
+    assert survey.current is None
+    assert survey.half is not None
+    assert "it serves nothing" in survey.half
+    writes = [n for n, op in enumerate(files.done) if isinstance(op, Put)]
+    moves = [n for n, op in enumerate(files.done) if isinstance(op, Rename) and op.new == b"current"]
+    assert moves[0] < writes[0], "nothing is sent while readers have nothing"
+    assert filled.index(True) < 70
+    assert whole(seen.disk, third, publisher.content)
+
+
+def test_requests_that_arrive_late_never_take_readers_back_nor_leave_them_with_nothing(way: Way) -> None:
+    """
+    What a lost connection still has on its way arrives at any moment of the next publish, of a newer snapshot: in the
+    end that one is served, whole.
+    """
+    layout, traits, _ = way
+    late = 0
+    rng = random.Random(3)
+    for at in range(30, 200, 3):
+        publisher = Publisher()
+        seen, (_, second, third) = stand(publisher, way, NEXT, {**NEXT, b"index.html": b"333 a.css"})
+        seen.disk.tick = None
+        lost = connect(seen, traits, cut=Cut(at), order=random.Random(at) if at % 2 else None)
+        if not break_off(publisher, lost, second, layout=layout):
+            continue
+        due = seen.disk.requests + rng.randrange(120)
+        late += len(lost.late)
+
+        def arrive(number: int, lost: MemoryFiles = lost, due: int = due) -> None:
+            if number >= due:
+                lost.arrive()
+
+        seen.disk.tick = arrive
+        try:
+            publisher.publish(connect(seen, traits), third, layout=layout)
+        except MirrordError:
+            publisher.publish(connect(seen, traits), third, layout=layout)  # what arrived stood in the way
+        lost.arrive()
+        seen.disk.tick = None
+        publisher.publish(connect(seen, traits), third, layout=layout)
+
+        assert whole(seen.disk, third, publisher.content), at
+        assert litter(seen.disk) == []
+    assert late > 100, "there were requests on their way"
+
+
+@pytest.mark.parametrize("what", ["folder", "file", "link"])
+@pytest.mark.parametrize("layout", ["rename", "inplace"])
+def test_what_stands_where_readers_look_and_is_not_ours_is_never_touched(layout: str, what: str) -> None:
+    """It is somebody's site, and may be the only copy of it."""
+    publisher, disk = Publisher(), Disk()
+    made: dict[str, list[Op]] = {
+        "folder": [MakeFolder(b"current"), Create(b"current/page", b"x")],
+        "file": [Create(b"current", b"x")],
+        "link": [Symlink(b"../old-site", b"current")],
+    }
+    MemoryFiles(disk).in_order(made[what])
+    before = dict(disk.tree())
+    with pytest.raises(Braked) as braked:
+        publisher.publish(MemoryFiles(disk), publisher.take(SITE), layout=layout)
+
+    assert braked.value.brake == "adopt"
+    assert disk.tree() == before
+
+
+@pytest.mark.parametrize("layout", ["rename", "inplace"])
+def test_somebodys_copy_of_our_own_site_is_not_ours_either(layout: str) -> None:
+    """A card proves who signed it, not who put it there: only a note of ours says that the folder is ours."""
+    publisher, disk = Publisher(), Disk()
+    signed = publisher.take(SITE)
+    MemoryFiles(disk).in_order([MakeFolder(b"current"), MakeFolder(b"current/.well-known")])
+    MemoryFiles(disk).in_order([MakeFolder(b"current/.well-known/mirrord")])
+    MemoryFiles(disk).in_order([Create(b"current/" + OWN + b"snapshot.json", signed.card)])
+
+    with pytest.raises(Braked, match="adopt it first"):
+        publisher.publish(MemoryFiles(disk), signed, layout=layout)
+    assert set(disk.tree(b"current")) >= {OWN + b"snapshot.json"}
+
+
+def test_a_site_that_comes_to_stand_there_just_before_the_switch_is_put_back() -> None:
+    """Two renames ask no questions: what was taken away turns out to be somebody's, and returns to its place."""
+    publisher = Publisher()
+    seen, (_, second) = stand(publisher, ("rename", POOR, SeesTrees), NEXT)
+    files = connect(seen, POOR)
+
+    def come(number: int) -> None:
+        op = files.done[-1] if files.done else None
+        if isinstance(op, Rename) and op.old == b"current":
+            seen.disk.tick = None
+            by_hand: list[Op] = [Rename(b"current", b"mine"), MakeFolder(b"current"), Create(b"current/page", b"new")]
+            MemoryFiles(seen.disk).in_order(by_hand)
+
+    seen.disk.tick = come
+    with pytest.raises(Braked, match="adopt it first"):
+        publisher.publish(files, second, layout="rename")
+    assert served(seen.disk) == {b"page": b"new"}
+
+
+@pytest.mark.parametrize("layout", ["rename", "inplace"])
+def test_an_empty_folder_where_readers_look_is_no_obstacle(layout: str) -> None:
+    """Hosters make it with the account. Its mode is theirs where the folder itself is kept."""
+    publisher, disk = Publisher(), Disk()
+    MemoryFiles(disk).in_order([MakeFolder(b"public_html", 0o750)])
+    signed = publisher.take(SITE)
+
+    publisher.publish(MemoryFiles(disk, traits=POOR), signed, layout=layout, serve="public_html")
+    assert whole(disk, signed, publisher.content, b"public_html")
+    assert (disk.locate(b"public_html", follow=False).mode == 0o750) is (layout == "inplace")
+
+
+def test_a_folder_that_cannot_be_renamed_is_said_to_need_another_layout() -> None:
+    """The hoster keeps it there: the way out is named."""
+    publisher = Publisher()
+    seen, (_, second) = stand(publisher, ("rename", POOR, SeesTrees), NEXT)
+
+    class KeepsIt(MemoryFiles):
+        def in_order(self, ops: Sequence[Op]) -> list[Outcome]:
+            stays = [isinstance(op, Rename) and op.old == b"current" for op in ops]
+            done = iter(super().in_order([op for op, kept in zip(ops, stays, strict=True) if not kept]))
+            return [Outcome(op, trouble=Trouble.DENIED, text="busy") if kept else next(done)
+                    for op, kept in zip(ops, stays, strict=True)]  # fmt: skip
+
+    with pytest.raises(Refused, match='layout = "inplace"'):
+        publisher.publish(KeepsIt(seen.disk, traits=POOR), second, layout="rename")
+    seen.disk.tick = None
+    publisher.publish(connect(seen, POOR), second, layout="inplace")
+    assert whole(seen.disk, second, publisher.content)
+    assert litter(seen.disk) == []
+
+
+def test_what_cannot_be_moved_on_is_moved_back() -> None:
+    """One file belongs to somebody else: readers keep the release before, and a person is told its name."""
+    publisher = Publisher()
+    seen, (first, second) = stand(publisher, ("inplace", POOR, SeesFiles), NEXT)
+
+    refused: list[Op] = []
+
+    class Stubborn(MemoryFiles):
+        def carry_out(self, ops: Iterable[Op], pulse: Pulse | None = None) -> Iterator[Outcome]:
+            yield from super().carry_out([op for op in ops if not moves_page(op)], pulse)
+            for op in refused:
+                yield Outcome(op, trouble=Trouble.DENIED, text="not yours")
+            refused.clear()
+
+    def moves_page(op: Op) -> bool:
+        hit = isinstance(op, Rename) and op.new == b"current/one.html" and op.old.startswith(b"staging/")
+        if hit:
+            refused.append(op)
+        return hit
+
+    seen.judge = lambda _: None  # type: ignore[method-assign] # going back has an order of its own
+    with pytest.raises(Refused, match=r"one\.html.*not yours.*moved back"):
+        publisher.publish(Stubborn(seen.disk, traits=POOR), second, layout="inplace")
+    assert whole(seen.disk, first, publisher.content)
+    publisher.publish(connect(seen, POOR), second, layout="inplace")
+    assert whole(seen.disk, second, publisher.content)
+    assert litter(seen.disk) == []
+
+
+def test_only_what_changed_is_sent_and_what_was_replaced_is_kept(way: Way) -> None:
+    """A mirror with little room holds the site once, and what one step back needs."""
+    layout, traits, _ = way
+    publisher = Publisher()
+    seen, (_, second) = stand(publisher, way, NEXT)
+    seen.disk.tick = None
+
+    files = connect(seen, traits)
+    result = publisher.publish(files, second, layout=layout)
+    if layout == "inplace":
+        assert result.files_sent == 6
+        assert result.files_linked == 2
+        (undo,) = [name for name in seen.disk.locate(b".mirrord", follow=False).names if name.startswith(b"undo.")]
+        kept = {path: seen.disk.read(b".mirrord/" + undo + b"/" + path) for path in (b"a.css", b"gone.html")}
+        assert kept == {path: SITE[path] for path in kept}
+        assert releases(seen.disk) == []
+    elif traits.hard_link:
+        assert (result.files_sent, result.files_linked) == (6, 2)
+    assert result.layout == layout
+
+
+def test_the_time_of_a_switch_is_measured(way: Way) -> None:
+    """What readers could notice is part of the result, in seconds by our own clock."""
+    layout, traits, _ = way
+    publisher = Publisher()
+    seen, (_, second) = stand(publisher, way, NEXT)
+    seen.disk.tick = None
+
+    result = publisher.publish(connect(seen, traits), second, layout=layout)
+    assert (result.mixture_seconds > 0) is (layout == "inplace")
+    assert (result.gap_seconds > 0) is (layout == "rename" or not traits.replace)
+
+
+def test_a_release_that_readers_left_within_the_hour_stays() -> None:
+    """Whoever reads a page just now still needs its pictures from the release before."""
+    publisher = Publisher()
+    seen, _ = stand(publisher, ("rename", POOR, SeesTrees))
+    seen.disk.tick = None
+    others = [publisher.take({**SITE, b"n": b"%d" % n}) for n in range(3)]
+    for signed in others:
+        publisher.publish(connect(seen, POOR), signed, layout="rename", keep=1)
+    stayed = len(releases(seen.disk))
+    seen.an_hour_passes()
+    last = publisher.take(NEXT)
+
+    publisher.publish(connect(seen, POOR), last, layout="rename", keep=1)
+    assert stayed == 3, "all three that were served lately"
+    assert releases(seen.disk) == [others[-1].snapshot.id.encode()]
+    assert whole(seen.disk, last, publisher.content)
+
+
+def test_a_card_is_posted_and_an_altered_file_mended_where_readers_see_them(way: Way) -> None:
+    """The served tree stands elsewhere than in `releases`; what is done to it is the same."""
+    layout, traits, _ = way
+    publisher = Publisher()
+    seen, (first,) = stand(publisher, way)
+    seen.disk.tick = None
+    again = publisher.sign_again(first)
+
+    posted = publisher.publish(connect(seen, traits), again, layout=layout)
+    as_posted = whole(seen.disk, again, publisher.content)
+    seen.disk.locate(b"current/one.html", follow=False).data[:] = b"evil"
+    MemoryFiles(seen.disk).in_order([MakeFolder(b"current/more"), Create(b"current/more/x.php", b"x")])
+    publisher.publish(connect(seen, traits), again, layout=layout, mend=True)
+    assert posted.result == "unchanged"
+    assert as_posted
+    assert whole(seen.disk, again, publisher.content)
+    assert litter(seen.disk) == []
+
+
+# Which layout an account has
+
+
+@pytest.mark.parametrize(
+    ("traits", "layout"),
+    [
+        pytest.param(
+            Traits(ordered=True, symlink=True, hard_link=True, replace=True, space=True), "releases", id="all"
+        ),
+        pytest.param(POOR, "rename", id="no links"),
+        pytest.param(BARE, "inplace", id="hardly anything"),
+    ],
+)
+def test_the_best_layout_that_works_is_chosen_and_said(traits: Traits, layout: str) -> None:
+    """Nobody has to know what a hoster's server can do."""
+    publisher, disk = Publisher(), Disk()
+
+    result = publisher.publish(MemoryFiles(disk, traits=traits), publisher.take(SITE))
+    assert result.layout == layout
+    assert result.layout_why
+
+
+def test_an_account_keeps_the_layout_that_it_has() -> None:
+    """A server that learned to make links overnight is no reason to leave readers with nothing for a while."""
+    publisher = Publisher()
+    seen, (_, second) = stand(publisher, ("rename", POOR, SeesTrees), NEXT)
+
+    result = publisher.publish(MemoryFiles(seen.disk), second)
+    assert result.layout == "rename"
+    assert result.layout_why == "it serves a real folder of ours already"
+    assert whole(seen.disk, second, publisher.content)
+
+
+def test_the_layouts_with_a_real_folder_can_take_turns() -> None:
+    """They keep the same notes: what one left in its middle, the other settles."""
+    publisher, disk = Publisher(), Disk()
+    for at in range(40, 150, 5):
+        for layout, other in (("rename", "inplace"), ("inplace", "rename")):
+            signed = publisher.take({**NEXT, b"n": b"%d %s" % (at, layout.encode())})
+            broken = MemoryFiles(disk, traits=POOR, cut=Cut(at, killed=True))
+            break_off(publisher, broken, signed, layout=layout, allow_deletions=True)
+            after = publisher.take({**SITE, b"n": b"%d %s" % (at, other.encode())})
+            publisher.publish(MemoryFiles(disk, traits=POOR), after, layout=other, allow_deletions=True)
+
+            assert whole(disk, after, publisher.content)
+            assert [path for path in litter(disk) if b"undo." not in path] == []
+
+
+@pytest.mark.parametrize("layout", ["rename", "inplace"])
+def test_changing_from_links_to_folders_and_back_is_a_persons_affair(layout: str) -> None:
+    """Readers would find nothing meanwhile: it is refused, and the way is named."""
+    publisher, linked, folder = Publisher(), Disk(), Disk()
+    first, second = publisher.take(SITE), publisher.take(NEXT)
+    publisher.publish(MemoryFiles(linked), first, layout="releases")
+    publisher.publish(MemoryFiles(folder), first, layout=layout)
+
+    with pytest.raises(Braked, match="laid out as `releases`"):
+        publisher.publish(MemoryFiles(linked), second, layout=layout)
+    with pytest.raises(Braked, match="Leave the layout as it was"):
+        publisher.publish(MemoryFiles(folder), second, layout="releases")
+    assert whole(linked, first, publisher.content)
+    assert whole(folder, first, publisher.content)
+
+
+@pytest.mark.parametrize(
+    ("path", "turn"),
+    [
+        (b"img/a.png", 0),
+        (b"fonts/x.woff2", 0),
+        (b"a.css", 1),
+        (b"a.css.gz", 1),
+        (b"app.js", 1),
+        (b"a/b.html", 2),
+        (b"a/index.html", 2),
+        (b"feed.xml", 2),
+        (b"index.html", 3),
+        (b"index.html.gz", 3),
+        (b".well-known/mirrord/snapshot.json", 4),
+    ],
+)
+def test_what_others_refer_to_comes_first(path: bytes, turn: int) -> None:
+    """Pictures, style sheets, pages, the home page, the card."""
+    assert rank(path) == turn

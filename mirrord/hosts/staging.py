@@ -31,6 +31,7 @@ from mirrord.hosts.files import (
     Put,
     Read,
     Remove,
+    RemoveFolder,
     Rename,
     Space,
     Trouble,
@@ -686,6 +687,13 @@ class Mending:
                 gone.add(path)
             elif folder:
                 gone.add(path)
+                if not self.layout.traits.rename_folder:
+                    inside = sorted((other for other in listed if other.startswith(path + b"/")), reverse=True)
+                    for other in (*inside, path):
+                        gone.add(other)
+                        kind = RemoveFolder if listed[other].kind is Kind.FOLDER else Remove
+                        away.append(kind(top + b"/" + other))
+                    continue
                 name = b"mended.%d." % len(away) + self.nonce.encode()
                 self.trashed.append(name)
                 away.append(Rename(top + b"/" + path, TRASH + b"/" + name))
