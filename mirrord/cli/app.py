@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from mirrord import __version__
-from mirrord.cli.asking import Asking, alone, at_desk, duration, options
+from mirrord.cli.asking import Asking, alone, at_desk, duration, moment, options
 from mirrord.cli.talk import Talk
 
 LOOK, PUBLISH, MOVE, ORDER, SET_UP = (
@@ -129,13 +129,22 @@ def explain(
     service: Annotated[
         str | None, typer.Argument(metavar="[SERVICE]", help="Only this service.", show_default=False)
     ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="TIME", help="What was decided then: 03:15, 2026-11-22 03:15.", show_default=False),
+    ] = None,
     as_json: Json = False,
 ) -> int:
-    """Say what would be decided now, and why; moves nobody."""
+    """Say what would be decided now, or was decided then, and why; moves nobody."""
     from mirrord.cli import screens
 
+    when = moment(at, "--at")
+
     def act(asking: Asking) -> int:
-        asking.show(asking.call("explain", service=service), screens.explain)
+        if when is not None:
+            asking.show(asking.call("explain", service=service, at=when), screens.replayed)
+        else:
+            asking.show(asking.call("explain", service=service), screens.explain)
         return 0
 
     return at_desk(context, as_json, act)
@@ -219,6 +228,10 @@ def sync(
     mirrors: Mirrors = None,
     dry_run: DryRun = False,
     allow_deletions: AllowDeletions = False,
+    plan: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Do exactly what a dry run showed, or refuse.", show_default=False),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Take a snapshot if the source changed, and publish it.
@@ -229,8 +242,9 @@ def sync(
     from mirrord.cli import outcome, screens
 
     def act(asking: Asking) -> int:
-        found = asking.call("sync", mirrors=mirrors or [], dry_run=dry_run, allow_deletions=allow_deletions)
-        asking.show(found, screens.sync)
+        shown = {} if plan is None else {"plan": plan}
+        found = asking.call("sync", mirrors=mirrors or [], dry_run=dry_run, allow_deletions=allow_deletions, **shown)
+        asking.show(found, screens.sync if not context.find_root().params["verbose"] else screens.sync_with_paths)
         return outcome.of_rows(found["mirrors"])
 
     return at_desk(context, as_json, act)

@@ -149,10 +149,28 @@ def _because(reason: str) -> str:
 # -- content goes out
 
 
+def sync_with_paths(talk: Talk, found: Found) -> None:
+    """The same as `sync`, and before it which files a plan would send, patch and remove."""
+    for mirror in found["mirrors"]:
+        if mirror.get("plan"):
+            _planned(talk, mirror["name"], mirror["plan"])
+    sync(talk, found)
+
+
+def _planned(talk: Talk, name: str, plan: Found) -> None:
+    talk.line(f"{name}: in place of {plan['instead_of'] or 'nothing'}")
+    kinds = (("sent", "+", "green"), ("patched", "~", ""), ("moved", ">", ""), ("removed", "-", "red"))
+    for kind, sign, style in kinds:
+        for path in plan[kind]["paths"]:
+            talk.line(f"  {sign} {path}", style)
+        if (more := plan[kind]["files"] - len(plan[kind]["paths"])) > 0:
+            talk.line(f"  {sign} and {more:,} more", style)
+
+
 def sync(talk: Talk, found: Found) -> None:
     """What was taken, and how it went on every mirror."""
     _taken(talk, found)
-    table = talk.table("MIRROR", "RESULT", "VERIFIED", "SENT", "LINKED", "REMOVED", "BYTES", "TOOK", "WHY")
+    table = talk.table("MIRROR", "RESULT", "VERIFIED", "SENT", "LINKED", "PATCHED", "REMOVED", "BYTES", "TOOK", "WHY")
     for mirror in found["mirrors"]:
         row(
             table,
@@ -161,6 +179,7 @@ def sync(talk: Talk, found: Found) -> None:
             mirror["verified"] or "",
             f"{mirror['files_sent']:,}",
             f"{mirror['files_linked']:,}",
+            f"{mirror['files_patched']:,}",
             f"{mirror['files_removed']:,}",
             size(mirror["bytes_sent"]),
             _took(mirror["seconds"]),
@@ -174,6 +193,9 @@ def sync(talk: Talk, found: Found) -> None:
         talk.line(f"readers of {led} mirrors were led over within {found['skew_seconds']:.2f} s")
     if found["dry_run"]:
         talk.line("nothing was changed (--dry-run)")
+        if plan := found.get("plan"):
+            lifted = ", removals allowed" if plan["allow_deletions"] else ""
+            talk.line(f"plan {plan['id']}{lifted}: `{plan['carry_out']}` does exactly this, or refuses")
     if found.get("held"):
         talk.line("automatic snapshots are held; `mirrord sync` publishes the source again", "yellow")
 
@@ -273,6 +295,22 @@ def check(talk: Talk, found: Found) -> None:
             talk.line(f"  {where}: {look['text']}{right} ({look['seconds']:.1f} s)", "" if look["ok"] else "red")
             for wrong in look["files_wrong"]:
                 talk.line(f"    {wrong['path']}: {wrong['why']}", "red")
+
+
+def replayed(talk: Talk, found: Found) -> None:
+    """What was decided some time ago, on what it rested, and whether today's rules say the same."""
+    for service in found["services"]:
+        talk.line(f"{service['name']} at {service['at']}, as written down at {service['kept']}:", "bold")
+        for sentence in service["facts"]:
+            talk.line(f"  {sentence}")
+        for mirror, looks in service["looks"].items():
+            for look in looks:
+                what = look["fault"][1] if look["fault"] else "well"
+                talk.line(f"    {mirror}: {look['name']} at {look['address']}: {what} ({look['took']:.1f} s)", "dim")
+        decided = service["decided"]
+        talk.line(f"  decided then: {decided['kind']}: {decided['reason']}")
+        if not service["same"]:
+            talk.line(f"  today's rules say: {service['again']['kind']}: {service['again']['reason']}", "yellow")
 
 
 def explain(talk: Talk, found: Found) -> None:

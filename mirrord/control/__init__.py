@@ -4,6 +4,7 @@ crew.py       the one place that makes workers
 works.py      what one controller stands on: settings, journal, store, crews, locks, switches
 accounts.py   what is known of the mirrors' accounts
 syncing.py    a snapshot is taken, or an earlier one taken up again
+plans.py      what a publish would do, shown first and then carried out exactly
 gathering.py  mirrors that stand ready wait for each other, where that is wanted
 publishing.py it gets to all mirrors, to each in a run of its own
 examining.py  what one mirror can do, and what its web server serves, found out by trying

@@ -9,26 +9,29 @@ thread that owns it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from mirrord.control import examining, moving, showing, syncing
+from mirrord import records
+from mirrord.control import examining, moving, plans, showing, syncing
 from mirrord.control.looking import Looker
 from mirrord.control.mind import Mind, Reading
 from mirrord.control.publishing import Publishing
 from mirrord.control.server import Talk
 from mirrord.control.works import Works
 from mirrord.decide import Permission, Policy, View, may_switch, planned_drain
-from mirrord.errors import BadUsage, Braked, JournalUnwritable, MirrordError, Unavailable
+from mirrord.errors import BadUsage, Braked, Damaged, JournalUnwritable, MirrordError, Unavailable
 from mirrord.health import Round, Standing, Thresholds
 from mirrord.hosts import Progress
 from mirrord.journal import PUBLISHING, SNAPSHOTS, Event
-from mirrord.manifest import SnapshotId, stamp
+from mirrord.manifest import Manifest, Signed, SnapshotId, stamp
+from mirrord.plan import Plan
 from mirrord.publish import Published
 from mirrord.rules import members
 from mirrord.sharing import joined_by
@@ -80,6 +83,7 @@ class Desk:
         self._daemon = daemon
         self._ordered = ordered
         self._since = time.time()
+        self._offers = plans.Offers(works.directory / "plans")
 
     def call(self, verb: str, arguments: Mapping[str, Any], talk: Talk, who: str) -> dict[str, Any]:
         """Do one verb on behalf of `who`. Raises MirrordError."""
@@ -96,12 +100,13 @@ class Desk:
 
     def sync(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:
         """Take a snapshot if the source changed, publish it to all mirrors or some; a person does it."""
+        if asked.get("plan"):
+            return self._sync_as_shown(asked, talk, who)
         mirrors = self._publishable(asked.get("mirrors") or [])
         allow = bool(asked.get("allow_deletions"))
         if asked.get("dry_run"):
             return self._rehearse(mirrors, allow, talk)
-        if (why := syncing.why_no_publish(self.works)) is not None:
-            talk({"event": "warn", "text": f"{why}; a sync by hand goes ahead all the same"})
+        self._warn_of_hold(talk)
         taken = syncing.take(self.works, by_hand=True, allow_deletions=allow, seen=_seen(talk))
         self._say_taken(taken, talk, who)
         self._go_on_by_itself(who)
@@ -146,10 +151,8 @@ class Desk:
         to = self._snapshot_named(str(asked.get("snapshot", "")))
         if asked.get("dry_run"):
             manifest = self.works.store.load(to).manifest
-            rows = [
-                showing.row(planned)
-                for planned in syncing.rehearse(self.works, mirrors, manifest, None, allow_deletions=allow)
-            ]
+            rehearsed = plans.rehearse(self.works, mirrors, manifest, None, allow_deletions=allow)
+            rows = list(map(showing.rehearsed, rehearsed))
             return {"snapshot": None, "mirrors": rows, "dry_run": True, "warnings": [], "restores": to, "held": None}
         taken, held = syncing.rollback(self.works, to, who, allow_deletions=allow)
         self._tell(self.mind.publish_again)
@@ -157,14 +160,16 @@ class Desk:
         result = self._publish(mirrors, taken, allow, talk)
         return {**result, "restores": to, "held": showing.hold(held)}
 
-    def _publish(self, mirrors: list[str], taken: Taken, allow: bool, talk: Talk) -> dict[str, Any]:
+    def _publish(
+        self, mirrors: list[str], taken: Taken, allow: bool, talk: Talk, offer: plans.Offer | None = None
+    ) -> dict[str, Any]:
         signed = self.works.store.load(taken.snapshot.id)
         seen = _seen(talk)
         gathering = self.publishing.gather(signed.snapshot.id, mirrors)
         runs: dict[str, Future[Published] | MirrordError] = {}
         for name in mirrors:
             try:
-                runs[name] = self.publishing.start(name, signed, seen=seen, allow_deletions=allow)
+                runs[name] = self._start(name, signed, allow, seen, offer)
             except MirrordError as e:
                 runs[name] = e
                 self.publishing.stays_away(signed.snapshot.id, name)
@@ -184,12 +189,23 @@ class Desk:
             "warnings": list(taken.warnings),
         }
 
+    def _start(
+        self, mirror: str, signed: Signed, allow: bool, seen: syncing.Seen, offer: plans.Offer | None
+    ) -> Future[Published]:
+        agreed: Callable[[Plan], None] | None = None
+        if offer is not None:
+            if (why := offer.left_out(mirror)) is not None:
+                raise why
+            agreed = functools.partial(offer.hold_to, mirror)
+        return self.publishing.start(mirror, signed, seen=seen, allow_deletions=allow, agreed=agreed)
+
     def _rehearse(self, mirrors: list[str], allow: bool, talk: Talk) -> dict[str, Any]:
         scanned = syncing.scan(self.works, allow_deletions=allow, seen=_seen(talk))
         current = self.works.store.newest()
         changed = bool(scanned.difference) or current is None
         same = None if changed or current is None else current
-        rows = syncing.rehearse(self.works, mirrors, scanned.manifest, same, allow_deletions=allow)
+        rehearsed = plans.rehearse(self.works, mirrors, scanned.manifest, same, allow_deletions=allow)
+        offer = self._offer(scanned.manifest, rehearsed, allow)
         card = self.works.store.load(current).snapshot if same is not None and current is not None else None
         return {
             "snapshot": {
@@ -203,10 +219,49 @@ class Desk:
                 "restores": None,
             },
             "change": showing.change(scanned.difference),
-            "mirrors": list(map(showing.row, rows)),
+            "mirrors": list(map(showing.rehearsed, rehearsed)),
+            "plan": None if offer is None else showing.offer(offer),
             "dry_run": True,
             "warnings": list(scanned.warnings),
         }
+
+    def _offer(self, manifest: Manifest, rehearsed: Sequence[plans.Rehearsed], allow: bool) -> plans.Offer | None:
+        """Keep what was shown, so that exactly that can be carried out; None where there is nothing to do."""
+        if all(one.published.result != "planned" for one in rehearsed):
+            return None
+        offer = plans.Offer.of(manifest, rehearsed, allow_deletions=allow, made=time.time())
+        self._offers.keep(offer)
+        return offer
+
+    def _sync_as_shown(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:
+        """Do exactly what a dry run showed, or nothing where the source changed since."""
+        for word, option in (("mirrors", "MIRROR"), ("dry_run", "--dry-run"), ("allow_deletions", "--allow-deletions")):
+            if asked.get(word):
+                raise BadUsage(f"{option}: a plan says itself what is done and where; `--plan` stands alone")
+        offer = self._offers.find(str(asked["plan"]))
+        mirrors = self._publishable(list(offer.mirrors))
+        allow, seen = offer.allow_deletions, _seen(talk)
+        self._warn_of_hold(talk)
+        scanned = syncing.scan(self.works, allow_deletions=allow, seen=seen)
+        self._same_source(offer, scanned.manifest.sha256)
+        taken = syncing.take(self.works, by_hand=True, allow_deletions=allow, seen=seen)
+        self._say_taken(taken, talk, who)
+        self._same_source(offer, taken.snapshot.manifest_sha256)
+        self._go_on_by_itself(who)
+        return {**self._publish(mirrors, taken, allow, talk, offer), "plan": showing.offer(offer)}
+
+    def _same_source(self, offer: plans.Offer, manifest: str) -> None:
+        if manifest != offer.manifest:
+            shown = stamp(datetime.fromtimestamp(offer.made, UTC))
+            raise Braked(
+                f"{self.works.settings.site.name}: carrying out plan {offer.id}: the source changed since the plan was"
+                f" shown ({shown}); nothing was sent; `mirrord sync --dry-run` shows what would happen now",
+                "plan",
+            )
+
+    def _warn_of_hold(self, talk: Talk) -> None:
+        if (why := syncing.why_no_publish(self.works)) is not None:
+            talk({"event": "warn", "text": f"{why}; a sync by hand goes ahead all the same"})
 
     def _publishable(self, names: list[str]) -> list[str]:
         """Return the mirrors meant, all that we publish to where none is named; raises BadUsage."""
@@ -267,9 +322,21 @@ class Desk:
     def explain(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
         """Say what would be decided now, and why."""
         services = self._services(asked.get("service"))
+        if asked.get("at") is not None:
+            return {"services": [self._replayed(service, float(asked["at"])) for service in services]}
         if not self._daemon:
             self._one_look(services)
         return {"services": self._ask(lambda: [self._explained(service) for service in services])}
+
+    def _replayed(self, service: str, at: float) -> dict[str, Any]:
+        """Make the last decision before a moment again, from what the journal keeps of it."""
+        kept = self.works.journal.history(1, kinds=(records.KIND,), about=service, until=at)
+        if not kept:
+            raise BadUsage(f"{service}: nothing is kept of that time; `mirrord history` goes back as far as there is")
+        try:
+            return showing.replayed(service, at, kept[0])
+        except (KeyError, TypeError, ValueError) as e:
+            raise Damaged(f"{service}: what was kept of that time cannot be read: {type(e).__name__}: {e}") from e
 
     def _explained(self, service: str) -> dict[str, Any]:
         now = time.monotonic()

@@ -27,6 +27,7 @@ from mirrord.hosts import Host, Progress
 from mirrord.hosts.opening import open_host
 from mirrord.journal import Event
 from mirrord.manifest import Signed, SnapshotId
+from mirrord.plan import Plan
 from mirrord.publish import Published, publish_with_retries
 
 _log = logging.getLogger(__name__)
@@ -91,8 +92,12 @@ class Publishing:
         allow_deletions: bool = False,
         mend: bool = False,
         suspects: Collection[bytes] = (),
+        agreed: Callable[[Plan], None] | None = None,
     ) -> Future[Published]:
-        """Publish to a mirror; a run under way for the same snapshot is joined, for another raises Locked."""
+        """Publish to a mirror; a run under way for the same snapshot is joined, for another raises Locked.
+
+        `agreed` raises Braked where a plan is not what a person agreed to.
+        """
         with self._lock:
             if mirror in self._runs and not self._runs[mirror][1].done():
                 under_way, future = self._runs[mirror]
@@ -101,7 +106,14 @@ class Publishing:
                     return future
                 raise Locked(f"{mirror}: publishing {signed.snapshot.id}: {under_way} is being published; wait for it")
             future = self._works.uploading.submit(
-                self._attend, mirror, signed, seen, allow_deletions=allow_deletions, mend=mend, suspects=suspects
+                self._attend,
+                mirror,
+                signed,
+                seen,
+                allow_deletions=allow_deletions,
+                mend=mend,
+                suspects=suspects,
+                agreed=agreed or (lambda _: None),
             )
             self._runs[mirror] = (signed.snapshot.id, future)
             return future
@@ -164,6 +176,7 @@ class Publishing:
         allow_deletions: bool,
         mend: bool,
         suspects: Collection[bytes],
+        agreed: Callable[[Plan], None],
     ) -> Published:
         works, settings = self._works, self._works.settings
         began = time.monotonic()
@@ -194,6 +207,7 @@ class Publishing:
                     seen=got_on,
                     stop=works.stop,
                     compare=works.compare,
+                    agreed=agreed,
                     read_back=settings.publish.read_back,
                     meeting=Seat(gathering, mirror, lambda: self._pulse.expect(doing, STANDSTILL)),
                 )

@@ -168,6 +168,26 @@ def explained(mind: Mind, service: str, view: View, policy: Policy) -> dict[str,
     }
 
 
+def replayed(service: str, at: float, kept: Happened) -> dict[str, Any]:
+    """Show a decision of some time ago, made again by today's rules; raises KeyError, TypeError, ValueError."""
+    document = kept.event.details
+    view, policy = records.read_back(document)
+    again = records.told(decide(view, policy))
+    mirrors = document["view"]["mirrors"]
+    return {
+        "name": service,
+        "at": stamp(datetime.fromtimestamp(at, UTC)),
+        "kept": stamp(datetime.fromtimestamp(kept.at, UTC)),
+        "serving": view.serving,
+        "decided": document["decided"],
+        "again": again,
+        "same": again == document["decided"],
+        "facts": explain(view, policy),
+        "looks": {mirror: told["looks"] for mirror, told in mirrors.items()},
+        "zone": {"state": view.zone, "text": view.zone_text},
+    }
+
+
 def _candidate(mirror: str, service: str, view: View, policy: Policy) -> dict[str, Any]:
     health = view.standing.health(mirror, service)
     brakes = [] if mirror in members(view.serving) else may_switch(view, policy, mirror, None).brakes
@@ -352,8 +372,6 @@ def rehearsed(one: Rehearsed) -> dict[str, Any]:
     shown: dict[str, Any] | None = None
     if plan is not None and outlook is not None and one.published.result == "planned":
         shown = {
-            "layout": outlook.survey.layout,
-            "why": outlook.survey.why,
             "instead_of": plan.instead_of,
             "base": plan.base,
             "sent": _some(one.sent),

@@ -9,21 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
-from typing import BinaryIO
+from collections.abc import Callable, Iterator
 
-from mirrord.comparing import Comparer
 from mirrord.control.works import Works
-from mirrord.errors import Braked, Cancelled, Damaged, Locked, MirrordError, PutOff
+from mirrord.errors import Braked, Cancelled, Locked, MirrordError, PutOff
 from mirrord.hosts import Progress
-from mirrord.hosts.opening import open_host
 from mirrord.journal import PUBLISHING, SNAPSHOTS, Held
-from mirrord.manifest import Difference, Manifest, Signed, Snapshot, SnapshotId, difference, snapshot_id
-from mirrord.plan import Compare
-from mirrord.publish import Published, look, object_to
+from mirrord.manifest import Difference, Manifest, SnapshotId, difference
 from mirrord.snapshot import Progress as Reading
 from mirrord.snapshot.store import Scanned, Taken
 
