@@ -90,6 +90,22 @@ def duration(text: str | None, option: str) -> float | None:
         raise BadUsage(f"{option}: {e}") from None
 
 
+def moment(text: str | None, option: str) -> float | None:
+    """Read an option's time into Unix seconds: ISO 8601, or `HH:MM`, the last such; our own time. Raises BadUsage."""
+    from datetime import datetime, timedelta
+
+    if text is None:
+        return None
+    now = datetime.now().astimezone()
+    try:
+        if len(text) <= 8 and ":" in text:
+            today = datetime.combine(now.date(), datetime.strptime(text, "%H:%M").time()).astimezone()  # noqa: DTZ007
+            return (today if today <= now else today - timedelta(days=1)).timestamp()
+        return datetime.fromisoformat(text).astimezone().timestamp()
+    except ValueError:
+        raise BadUsage(f'{option}: should be a time such as "03:15" or "2026-11-22 03:15", is "{text}"') from None
+
+
 def agree(talk: Talk, question: str, *, yes: bool) -> None:
     """Go on only if the person says so. Raises MirrordError where they say no, BadUsage where nobody can be asked."""
     if not yes and not talk.ask(question):
