@@ -56,6 +56,10 @@ def row(name: str, result: str = "published", code: int = 0, error: str | None =
         "files_read_back": 7,
         "bytes_read_back": 4096,
         "seconds": 2.5,
+        "layout": "releases",
+        "layout_why": "",
+        "mixture_seconds": 0.0,
+        "gap_seconds": 0.0,
         "error": error,
         "error_code": code,
         "warnings": [],
@@ -160,6 +164,11 @@ def mirrord(configured: Path, capsys: pytest.CaptureFixture[str], monkeypatch: p
         ("sync", "sync", {"mirrors": [], "dry_run": False, "allow_deletions": False}),
         ("sync lyon milan -n", "sync", {"mirrors": ["lyon", "milan"], "dry_run": True, "allow_deletions": False}),
         ("sync --allow-deletions", "sync", {"mirrors": [], "dry_run": False, "allow_deletions": True}),
+        (
+            "sync --plan 0123456789ab",
+            "sync",
+            {"mirrors": [], "dry_run": False, "allow_deletions": False, "plan": "0123456789ab"},
+        ),
         ("snapshot --dry-run", "snapshot", {"dry_run": True, "allow_deletions": False}),
         ("snapshots", "snapshots", {}),
         (
@@ -322,7 +331,7 @@ def test_syncing_shows_each_mirror_with_its_figures(mirrord: Type, desk: Scripte
     out = mirrord("sync").out
 
     assert "took snapshot 20261121T210000Z-0a1b2c3d, serial 12: 7,884 files, 98.3 MB" in out
-    assert re.search(r"lyon +published +seen +3 +7,881 +1 +4.1 kB", out)
+    assert re.search(r"lyon +published +seen +3 +7,881 +0 +1 +4.1 kB", out)
     assert re.search(r"milan +failed .* milan: logging in: connect timed out", out)
 
 
@@ -353,6 +362,44 @@ def test_a_dry_run_shows_what_would_go(mirrord: Type, desk: ScriptedDesk) -> Non
     assert "  - old/7.html\n  - old/8.html\n" in out
     assert "  - and 10 more\n" in out
     assert "nothing was changed (--dry-run)" in out
+
+
+PLAN = {
+    "instead_of": "20261120T210000Z-0a1b2c3d",
+    "base": "20261120T210000Z-0a1b2c3d",
+    "sent": {"files": 3, "paths": ["index.html", "new.html"]},
+    "moved": {"files": 1, "paths": ["here.html"]},
+    "patched": {"files": 1, "paths": ["big.bin"]},
+    "removed": {"files": 1, "paths": ["old.html"]},
+}
+
+
+def test_a_dry_run_says_how_to_have_exactly_that_done(mirrord: Type, desk: ScriptedDesk) -> None:
+    """The id, the command, and whether it will remove more than the guard allows."""
+    plan = {"id": "0123456789ab", "allow_deletions": True, "carry_out": "mirrord sync --plan 0123456789ab"}
+    desk.answers["sync"] = {**synced({**row("lyon", "planned"), "plan": PLAN}), "dry_run": True, "plan": plan}
+
+    out = mirrord("sync", "-n").out
+
+    assert "plan 0123456789ab, removals allowed: `mirrord sync --plan 0123456789ab` does exactly this" in out
+    assert "old.html" not in out
+
+
+def test_a_dry_run_names_the_files_when_asked_to_say_more(mirrord: Type, desk: ScriptedDesk) -> None:
+    """By mirror: they may have different releases to begin with."""
+    desk.answers["sync"] = {**synced({**row("lyon", "planned"), "plan": PLAN}), "dry_run": True}
+
+    out = mirrord("sync", "-n", "-v").out
+
+    assert "lyon: in place of 20261120T210000Z-0a1b2c3d\n  + index.html\n  + new.html\n  + and 1 more\n" in out
+    assert "  ~ big.bin\n  > here.html\n  - old.html\n" in out
+
+
+def test_syncing_says_how_far_apart_the_switches_were(mirrord: Type, desk: ScriptedDesk) -> None:
+    """What `together` is for."""
+    desk.answers["sync"] = {**synced(row("lyon"), row("milan"), row("oslo", "failed")), "skew_seconds": 0.034}
+
+    assert "readers of 2 mirrors were led over within 0.03 s" in mirrord("sync").out
 
 
 def test_a_put_off_snapshot_is_exit_code_75(mirrord: Type, desk: ScriptedDesk) -> None:
