@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from itertools import count
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from mirrord.hosts.account import Account
 from mirrord.hosts.directory import DirectoryFiles
-from mirrord.hosts.files import Files, Kind, Walk
+from mirrord.hosts.files import Files, Kind, Traits, Walk
+from mirrord.hosts.host import FilesHost
 from mirrord.hosts.memory import Disk, MemoryFiles
 from mirrord.hosts.sftp.session import SftpFiles
+from mirrord.manifest import SnapshotId
 from tests.conftest import Lab
 from tests.lab.sftp import SftpServer
 from tests.lab.sshd import EXTENSIONS
-from tests.publishing import served
+from tests.publishing import KEPT, host_on, served
 
 _numbers = count(1)
+_TRAITS = frozenset(field.name for field in fields(Traits))
 _Test = TypeVar("_Test", bound=Callable[..., object])
 
 SERVERS: Mapping[str, Callable[[Lab], SftpServer]] = {
@@ -68,20 +71,42 @@ LACKS: Mapping[str, frozenset[str]] = {
 """
 
 LAYOUTS: Mapping[str, frozenset[str]] = {
-    "releases": frozenset({"symlink", "replace_link", "rename_folder", "exclusive", "mtime", "modes", "any_name"}),
+    "releases": frozenset({"symlink", "replace_link", "rename_folder", "exclusive", "mtime"}),
+    "rename": frozenset({"rename_folder", "exclusive", "mtime"}),
+    "inplace": frozenset({"exclusive", "mtime"}),
 }
-"""What each layout asks of an account, for the whole of its contract."""
+"""What each layout asks of an account, the best first."""
+
+LAYOUT_LACKS: Mapping[str, frozenset[str]] = {
+    "rename": frozenset({"serves_link"}),
+    "inplace": frozenset({"serves_link", "keeps_releases"}),
+}
+"""What no account can do by a layout: lead readers by a link, keep whole releases beside the served one."""
+
+EVERY_LAYOUT = ("memory", "sshd", "proftpd")
+"""Kinds of ground that are asked of all layouts which work there; the others of the best one."""
 
 
 @dataclass
 class Ground:
-    """One account: `connect` opens it once more. Its files are in `root` on this machine, or in memory on `disk`."""
+    """One account: `login` opens it once more. Its files are in `root` on this machine, or in memory on `disk`."""
 
     name: str
-    connect: Callable[[], Files]
+    login: Callable[[], Files]
     root: Path | None
     disk: Disk | None = None
     layout: str = "releases"
+
+    def connect(self) -> Files:
+        """Open the account, with what is known of it when it was tried."""
+        files = self.login()
+        lacks: dict[str, Any] = dict.fromkeys(LACKS.get(self.name, frozenset()) & _TRAITS, False)
+        files.traits = replace(files.traits, **lacks)
+        return files
+
+    def host(self, **how: Any) -> FilesHost:
+        """Open it as a mirror; see `host_on`."""
+        return host_on(self.connect(), layout=self.layout, **how)
 
     def served(self, serve: str = "current") -> dict[bytes, bytes]:
         """What a reader gets who resolves `serve` once: path -> bytes."""
@@ -90,6 +115,10 @@ class Ground:
         assert self.root is not None
         top = (self.root / serve).resolve()
         return {os.fsencode(path.relative_to(top)): path.read_bytes() for path in top.rglob("*") if path.is_file()}
+
+    def place(self, release: SnapshotId, *, is_served: bool) -> str:
+        """Tell where a release stands."""
+        return "current" if is_served and self.layout != "releases" else f"releases/{release}"
 
     def modes(self, path: str = "") -> dict[bytes, tuple[Kind, int]]:
         """Kind and permission bits of everything below a folder, links not followed."""
@@ -112,7 +141,7 @@ class Ground:
         (outcome,) = self.connect().carry_out([Walk(b"")])
         inside = [path for path in outcome.value if path.startswith((b"staging/", b".mirrord/"))]
         return sorted(
-            os.fsdecode(path) for path in inside if not path.startswith((b".mirrord/left.", b".mirrord/trash"))
+            os.fsdecode(path) for path in inside if not path.removeprefix(b".mirrord/").startswith((*KEPT, b"trash"))
         )
 
 
@@ -131,6 +160,12 @@ def kinds(needed: frozenset[str] = frozenset()) -> list[str]:
     return [kind for kind in KINDS if not LACKS.get(kind, frozenset()) & needed]
 
 
+def layouts(kind: str) -> list[str]:
+    """Return the layouts that are asked of a kind of ground."""
+    able = [layout for layout, asks in LAYOUTS.items() if not LACKS.get(kind, frozenset()) & asks]
+    return able if kind in EVERY_LAYOUT else able[:1]
+
+
 def ask_able_grounds(metafunc: pytest.Metafunc) -> None:
     """Parametrize `here` with the grounds that a test may be asked of."""
     if "here" in metafunc.fixturenames:
@@ -143,8 +178,9 @@ def ask_able_layouts(metafunc: pytest.Metafunc) -> None:
         needed: frozenset[str] = getattr(metafunc.function, "needs", frozenset())
         pairs = [
             pytest.param((kind, layout), id=f"{kind}-{layout}")
-            for layout, asks in LAYOUTS.items()
-            for kind in kinds(asks | needed)
+            for kind in kinds(needed - {"serves_link", "keeps_releases"})
+            for layout in layouts(kind)
+            if not LAYOUT_LACKS.get(layout, frozenset()) & needed
         ]
         metafunc.parametrize("here", pairs, indirect=True)
 

@@ -20,13 +20,13 @@ from mirrord.plan import Plan, make_plan
 from tests.conftest import Lab
 from tests.grounds import Ground, ask_able_layouts, ground, needs
 from tests.lab.sftp import SftpServer
-from tests.publishing import OWN, Publisher, host_on, release_of
+from tests.publishing import OWN, Publisher, release_of
 
 SITE = {
     b"index.html": b"<h1>one</h1>",
     b"a/b/deep.txt": b"deep",
     b"a/empty": b"",
-    b"odd \xff\nname": b"odd",
+    "odd \\ näme".encode(): b"odd",
     b"photo.png": b"\x89PNG" * 999,
 }
 NEXT = {**SITE, b"index.html": b"<h1>two</h1>", b"new/page": b"new"}
@@ -74,7 +74,7 @@ def stage(hold: Hold, publisher: Publisher, signed: Signed, plan: Plan) -> Stage
 
 def lead_to(here: Ground, publisher: Publisher, signed: Signed, serve: str = "current") -> Staged:
     """Publish by the seam's own verbs."""
-    host = host_on(here.connect(), serve=serve)
+    host = here.host(serve=serve)
     plan = plan_on(host, publisher, signed)
     with host.hold(publisher.me(), publisher.known, host.survey(), plan) as hold:
         staged = stage(hold, publisher, signed, plan)
@@ -84,7 +84,7 @@ def lead_to(here: Ground, publisher: Publisher, signed: Signed, serve: str = "cu
 
 def test_a_survey_of_a_new_account_finds_nothing_and_makes_nothing(here: Ground) -> None:
     """Looking changes nothing: whoever surveys has no right yet to write."""
-    survey = host_on(here.connect()).survey()
+    survey = here.host().survey()
 
     assert (survey.current, survey.obstacle, survey.releases, survey.card) == (None, None, (), None)
     assert survey.tidy
@@ -96,7 +96,7 @@ def test_what_is_staged_is_seen_by_readers_only_once_it_is_served(here: Ground, 
     """Rule 1: until the switch everything is as before, and after it everything is new."""
     first, second = publisher.take(SITE), publisher.take(NEXT)
     lead_to(here, publisher, first)
-    host = host_on(here.connect())
+    host = here.host()
     plan = plan_on(host, publisher, second)
     with host.hold(publisher.me(), publisher.known, host.survey(), plan) as hold:
         staged = stage(hold, publisher, second, plan)
@@ -105,7 +105,9 @@ def test_what_is_staged_is_seen_by_readers_only_once_it_is_served(here: Ground, 
 
     assert before == release_of(first, publisher.content)
     assert here.served() == release_of(second, publisher.content)
-    assert (staged.files_sent, staged.files_linked, switched.mixture) == (2, 4, 0.0)
+    links = host.traits.hard_link or here.layout == "inplace"
+    assert (staged.files_sent, staged.files_linked) == ((2, 4) if links else (6, 0))
+    assert (switched.mixture > 0.0) is (here.layout == "inplace")
     assert here.litter() == []
 
 
@@ -115,9 +117,10 @@ def test_a_survey_names_what_is_served_and_shows_its_card(here: Ground, publishe
     lead_to(here, publisher, first)
     lead_to(here, publisher, second)
 
-    survey = host_on(here.connect()).survey()
+    survey = here.host().survey()
     assert survey.current == second.snapshot.id
-    assert survey.releases == (first.snapshot.id, second.snapshot.id)
+    assert survey.releases[-1] == second.snapshot.id
+    assert survey.releases[:-1] == ((first.snapshot.id,) if here.layout != "inplace" else ())
     assert (survey.card, survey.card_sig) == (second.card, second.card_sig)
     assert list(survey.left) == [first.snapshot.id]
     assert survey.tidy
@@ -131,14 +134,14 @@ def test_readers_may_read_everything_and_only_we_what_is_ours(here: Ground, publ
     outside = {b".mirrord": 0o700, b"staging": 0o700, b"releases": 0o755}
     found = here.modes()
     assert {path: mode for path, (_, mode) in found.items() if path in outside} == outside
-    inside = {path: told for path, told in found.items() if path.startswith(b"releases/")}
+    inside = {path: told for path, told in found.items() if path.startswith((b"releases/", b"current/"))}
     assert {mode for kind, mode in inside.values() if kind is Kind.FILE} == {0o644}
     assert {mode for kind, mode in inside.values() if kind is Kind.FOLDER} == {0o755}
     if here.root is not None:
         assert here.root.stat().st_mode & 0o777 == 0o755
 
 
-@needs("hard_link")
+@needs("hard_link", "keeps_releases")
 def test_unchanged_files_share_their_inode_and_keep_their_mtime(here: Ground, publisher: Publisher) -> None:
     """A release costs what changed, and an ETag changes only with the bytes."""
     first, second = publisher.take(SITE), publisher.take(NEXT)
@@ -146,7 +149,9 @@ def test_unchanged_files_share_their_inode_and_keep_their_mtime(here: Ground, pu
     lead_to(here, publisher, second)
 
     if here.root is not None:
-        one, two = (here.root / "releases" / signed.snapshot.id for signed in (first, second))
+        one, two = (
+            here.root / here.place(signed.snapshot.id, is_served=signed is second) for signed in (first, second)
+        )
         assert (one / "photo.png").stat().st_ino == (two / "photo.png").stat().st_ino
         assert (one / "index.html").stat().st_ino != (two / "index.html").stat().st_ino
         for path, entry in second.manifest.entries.items():
@@ -158,7 +163,7 @@ def test_unchanged_files_share_their_inode_and_keep_their_mtime(here: Ground, pu
 def test_an_inspection_finds_what_is_missing_extra_and_different(here: Ground, publisher: Publisher) -> None:
     """Nothing is served that is not exactly what was signed: not one page less, and not one more."""
     signed = publisher.take(SITE)
-    host = host_on(here.connect())
+    host = here.host()
     plan = plan_on(host, publisher, signed)
     with host.hold(publisher.me(), publisher.known, host.survey(), plan) as hold:
         staged = hold.stage(plan, signed, publisher.content, lambda _: None)
@@ -187,7 +192,7 @@ def test_a_switch_away_from_something_else_is_a_conflict_and_changes_nothing(
     """The plan names what it replaces; whoever came between is not overwritten unseen."""
     first, second, third = publisher.take(SITE), publisher.take(NEXT), publisher.take(SITE)
     lead_to(here, publisher, first)
-    late = host_on(here.connect())
+    late = here.host()
     plan = plan_on(late, publisher, third)
     lead_to(here, publisher, second)
 
@@ -205,26 +210,28 @@ def test_serving_what_is_served_does_nothing(here: Ground, publisher: Publisher)
     signed = publisher.take(SITE)
     lead_to(here, publisher, signed)
 
-    host = host_on(here.connect())
+    host = here.host()
     with host.hold(publisher.me(), publisher.known, host.survey()) as hold:
         hold.serve(signed.snapshot.id, SnapshotId("20200101T000000Z-00000000"))
+        hold.prune(frozenset())
     assert here.served() == release_of(signed, publisher.content)
     assert here.litter() == []
 
 
 def test_only_one_holds_a_mirror_and_the_other_is_told_who(here: Ground, publisher: Publisher) -> None:
     """Two publishes at once would tear each other's work apart."""
-    one, two = host_on(here.connect(), alive=True), host_on(here.connect(), alive=True)
+    one, two = here.host(alive=True), here.host(alive=True)
 
     with one.hold(publisher.me(), publisher.known, one.survey()):
         with pytest.raises(Locked) as locked, two.hold(publisher.me(), publisher.known, two.survey()):
             pass
-        assert host_on(here.connect()).survey().locks == (1,), "the loser took nothing away"
+        assert here.host().survey().locks == (1,), "the loser took nothing away"
     assert "home" in locked.value.holder
     assert str(locked.value).startswith("lyon: ")
     assert here.litter() == []
 
 
+@needs("serves_link")
 def test_a_dead_holders_half_switch_is_undone(here: Ground, publisher: Publisher) -> None:
     """What its lost connection may still send must find nothing to rename."""
     signed = publisher.take(SITE)
@@ -237,7 +244,7 @@ def test_a_dead_holders_half_switch_is_undone(here: Ground, publisher: Publisher
         )
     )
 
-    host = host_on(here.connect(), alive=None)
+    host = here.host(alive=None)
     with host.hold(publisher.me(), publisher.known, host.survey()):
         (late,) = files.carry_out([Rename(b".mirrord/current.dead", b"current", over=True)])
     assert not late.good
@@ -252,15 +259,17 @@ def test_posted_files_replace_those_of_what_is_served(here: Ground, publisher: P
     lead_to(here, publisher, second)
     again = publisher.sign_again(second)
 
-    host = host_on(here.connect())
+    host = here.host()
     with host.hold(publisher.me(), publisher.known, host.survey()) as hold:
         for _ in range(2):
             hold.post(again.changing_files(), again.signed_at)
     assert here.served() == release_of(again, publisher.content)
-    assert here.served(f"releases/{first.snapshot.id}") == release_of(first, publisher.content)
+    if here.layout != "inplace":
+        assert here.served(f"releases/{first.snapshot.id}") == release_of(first, publisher.content)
     assert here.litter() == []
 
 
+@needs("keeps_releases")
 def test_pruning_spares_what_is_kept_served_or_was_served_within_the_hour(here: Ground, publisher: Publisher) -> None:
     """Whoever reads a page just now still needs its pictures from the release before."""
     snapshots = [publisher.take({**SITE, b"n": b"%d" % n}) for n in range(5)]
@@ -271,13 +280,13 @@ def test_pruning_spares_what_is_kept_served_or_was_served_within_the_hour(here: 
         lead_to(here, publisher, signed)
     ids = [signed.snapshot.id for signed in snapshots]
 
-    host = host_on(here.connect())
+    host = here.host()
     with host.hold(publisher.me(), publisher.known, host.survey()) as hold:
         pruned = hold.prune(frozenset({ids[0]}))
         again = hold.prune(frozenset({ids[0]}))
     assert (pruned.releases, dict(pruned.failed)) == ((ids[1],), {})
     assert again.releases == ()
-    assert host_on(here.connect()).survey().releases == (ids[0], *ids[2:])
+    assert here.host().survey().releases == (ids[0], *ids[2:])
     assert here.served(f"releases/{ids[0]}") == release_of(snapshots[0], publisher.content)
     assert here.litter() == []
 
@@ -293,7 +302,7 @@ def test_a_real_folder_where_readers_look_is_never_touched(here: Ground, publish
     ]
     assert all(outcome.good for outcome in files.in_order(made))
 
-    survey = host_on(here.connect()).survey()
+    survey = here.host().survey()
     assert survey.current is None
     assert survey.obstacle is not None
     assert "adopt it first" in survey.obstacle
@@ -307,11 +316,11 @@ def test_the_served_name_may_lie_deeper_in_the_account(here: Ground, publisher: 
     lead_to(here, publisher, second, "web/example/htdocs")
 
     assert here.served("web/example/htdocs") == release_of(second, publisher.content)
-    if here.root is not None:
+    if here.root is not None and here.layout == "releases":
         assert (here.root / "web/example/htdocs").readlink() == Path("../../releases") / second.snapshot.id
 
 
-@needs("hard_link")
+@needs("hard_link", "keeps_releases")
 def test_a_served_release_is_mended_with_new_files_and_nothing_else_is_touched(
     here: Ground, publisher: Publisher
 ) -> None:
@@ -320,7 +329,7 @@ def test_a_served_release_is_mended_with_new_files_and_nothing_else_is_touched(
     lead_to(here, publisher, first)
     lead_to(here, publisher, second)
     files = here.connect()
-    top = b"releases/" + second.snapshot.id.encode()
+    top = here.place(second.snapshot.id, is_served=True).encode()
     damage: list[Op] = [
         Remove(top + b"/index.html"),
         Remove(top + b"/a/b/deep.txt"),
@@ -332,7 +341,7 @@ def test_a_served_release_is_mended_with_new_files_and_nothing_else_is_touched(
     ]
     assert all(outcome.good for outcome in files.in_order(damage))
 
-    host = host_on(here.connect())
+    host = here.host()
     with host.hold(publisher.me(), publisher.known, host.survey()) as hold:
         mended = hold.mend(second, publisher.content, {b"photo.png"}, lambda _: None)
         clean = hold.mend(second, publisher.content, (), lambda _: None)
@@ -349,7 +358,7 @@ def test_a_file_of_a_release_is_read_and_a_missing_one_is_named(here: Ground, pu
     """What a mirror holds may be needed back, or checked, without publishing anything."""
     signed = publisher.take(SITE)
     lead_to(here, publisher, signed)
-    host = host_on(here.connect())
+    host = here.host()
 
     assert b"".join(host.read(signed.snapshot.id, b"a/b/deep.txt", 10)) == b"deep"
     with pytest.raises(Unverified, match="lyon: reading a/none"):
@@ -360,7 +369,7 @@ def test_a_file_of_a_release_is_read_and_a_missing_one_is_named(here: Ground, pu
 
 def test_after_abort_every_verb_is_cancelled(here: Ground) -> None:
     """The daemon stops in seconds, whatever a mirror does."""
-    host = host_on(here.connect())
+    host = here.host()
     host.abort()
 
     with pytest.raises(Cancelled):

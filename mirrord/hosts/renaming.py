@@ -16,7 +16,19 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from mirrord.errors import Refused, Unavailable
-from mirrord.hosts.files import Create, Kind, List, MakeFolder, Op, Outcome, RemoveFolder, Rename, SetMode, Stat
+from mirrord.hosts.files import (
+    Create,
+    Kind,
+    List,
+    MakeFolder,
+    Op,
+    Outcome,
+    Remove,
+    RemoveFolder,
+    Rename,
+    SetMode,
+    Stat,
+)
 from mirrord.hosts.layout import Answers, Turn, Turned, by_op, left_path, release_path
 from mirrord.hosts.lock import OWN, SWAP
 from mirrord.hosts.served import ServedFolder
@@ -47,12 +59,13 @@ class Renaming(ServedFolder):
         """Bring the staged tree near, note what is about to be served, then swap."""
         look = self.look()
         swap, doing = _swap(turn.nonce), f"{self.mirror}: switching to {turn.release}"
-        notes: list[Op] = [Create(swap + b"/note", b"")]
+        notes = [Create(swap + b"/note", b"")]
         if turn.instead_of is not None:
             notes.append(Create(swap + b"/left", b""))
         outcomes = yield Flight([*look, *notes], ordered=True)
         answers = by_op(outcomes[: len(look)])
         if self.served_by(answers) == turn.release:
+            yield Flight([Remove(note.path) for note in notes])
             return Turned(already=True)
         self.check_current(outcomes[: len(look)], turn.instead_of)
         for outcome in outcomes[len(look) :]:
