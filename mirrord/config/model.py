@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from mirrord.config.secret import Secret
 from mirrord.config.surroundings import Surroundings
@@ -128,6 +137,7 @@ class Publish(Section):
 
     together: Together = "none"
     together_wait: Annotated[Duration, Field(gt=0)] = 10 * _MINUTE
+    grace: Annotated[Duration, Field(ge=0, le=7 * _DAY)] = _HOUR
     read_back: Size = READ_BACK
 
 

@@ -23,7 +23,7 @@ from mirrord.control.syncing import Seen
 from mirrord.control.viewing import Viewer
 from mirrord.control.works import Works
 from mirrord.errors import Cancelled, Locked, MirrordError
-from mirrord.hosts import Host, Progress
+from mirrord.hosts import Host, Linger, Progress
 from mirrord.hosts.opening import open_host
 from mirrord.journal import Event
 from mirrord.manifest import Signed, SnapshotId
@@ -209,6 +209,7 @@ class Publishing:
                     compare=works.compare,
                     agreed=agreed,
                     read_back=settings.publish.read_back,
+                    linger=Linger(settings.publish.grace, works.store.earlier),
                     meeting=Seat(gathering, mirror, lambda: self._pulse.expect(doing, STANDSTILL)),
                 )
         except MirrordError as e:

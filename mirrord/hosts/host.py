@@ -18,6 +18,7 @@ from io import BytesIO
 from itertools import chain
 from typing import TypeVar
 
+from mirrord.assets import is_page
 from mirrord.errors import Cancelled, Full, MirrordError, Unavailable, Unverified
 from mirrord.hosts import (
     NO_GRACE,
@@ -34,6 +35,7 @@ from mirrord.hosts import (
     Staged,
     Switched,
 )
+from mirrord.hosts.choosing import choose_layout
 from mirrord.hosts.files import (
     Files,
     Kind,
@@ -179,7 +181,7 @@ class FilesHost:
             lock.dropped()
 
     def _find_out(self, crew: _Crew, nonce: str) -> None:
-        """Try what the account can do, once. Raises Unavailable where it is less than this host was opened for."""
+        """Try what the account can do, once. Raises Unavailable where it is not what this host was opened for."""
         trial, self._trial = self._trial, None
         if trial is None:
             return
@@ -188,11 +190,13 @@ class FilesHost:
         except Cancelled:
             trial.broken_off()
             raise
-        broken = [name for name in TRAITS if getattr(self._files.traits, name) and not getattr(traits, name)]
-        if broken:
+        said = self._files.traits
+        less = any(getattr(said, name) and not getattr(traits, name) for name in TRAITS)
+        if less or choose_layout(traits).layout != choose_layout(said).layout:
+            differ = [name for name in TRAITS if getattr(said, name) != getattr(traits, name)]
             raise Unavailable(
-                f"{self._layout.mirror}: finding out what the account can do: not all that the server announces works"
-                f" ({', '.join(broken)}); the next try goes by what was found"
+                f"{self._mirror}: finding out what the account can do: it is not what the server announces"
+                f" ({', '.join(differ)}); the next try goes by what was found"
             )
 
     def read(self, release: SnapshotId, path: bytes, limit: int) -> Iterator[bytes]:
@@ -390,15 +394,18 @@ class FilesHold:
         releases = [release for name in names if (release := id_in(name)) is not None]
         return [one for release in releases if (one := self._linger.earlier(release)) is not None]
 
-    def _lingering(self, signed: Signed, instead_of: SnapshotId | None) -> Lingering:
+    def _lingering(self, signed: Signed, plan: Plan) -> Lingering:
         """Say which files of earlier releases will linger beside one that is led to now."""
+        instead_of = plan.instead_of
         grace = self._linger.grace
         if grace <= 0:
             return NOTHING
         if not self._lock.server_time and self.found.left.keys() - {instead_of}:
             self._crew.run(self._confirm())  # its server does not say what time it is when a file is made
-        lately = left_lately(self.found.left, self._lock.server_time, grace).union({instead_of} - {None})
-        return beside(signed, self._earlier(release.encode() for release in lately if release is not None))
+        lately = set(left_lately(self.found.left, self._lock.server_time, grace)) - {instead_of}
+        if instead_of is not None and (plan.base != instead_of or not all(map(is_page, plan.removed))):
+            lately.add(instead_of)  # else nothing of it is gone but pages: what was signed of it need not be read
+        return beside(signed, self._earlier(release.encode() for release in lately))
 
     def _lacking(self, lingering: Lingering) -> Steps[Lingering]:
         """Return what of it has to be laid out: all, or what does not stand where readers will look for it."""
@@ -427,7 +434,7 @@ class FilesHold:
         if not again:
             self._unproven, self._altered, self._wrong = set(), set(), False
         stands = self._crew.run(self._layout.beside(plan, signed))
-        lingering = self._lingering(signed, plan.instead_of)
+        lingering = self._lingering(signed, plan)
         self._staging = Staging(
             layout=self._layout,
             plan=plan,
@@ -607,16 +614,17 @@ class FilesHold:
         return left_lately(self.found.left, self._lock.server_time, self._linger.grace)
 
     def make_room(self, spare: frozenset[SnapshotId]) -> tuple[SnapshotId, ...] | None:
-        """Drop the oldest release that may go, and what broken-off tries left."""
+        """Drop what broken-off tries left; where there is nothing of that, the oldest release that may go."""
         return self._crew.run(self._make_room(spare))
 
     def _make_room(self, spare: frozenset[SnapshotId]) -> Steps[tuple[SnapshotId, ...] | None]:
         yield from self._confirm()
-        oldest = sorted(self._prunable(spare, self._served))[:1]
+        litter = self.found.trash or self._trashed or len(self.found.staging) > 1  # one of them is ours by now
+        oldest = [] if litter else sorted(self._prunable(spare, self._served))[:1]
+        if not (litter or oldest):
+            return None
         ours = self._staging.top.removeprefix(STAGING + b"/") if self._staging is not None else b""
         found = replace(self.found, current=self._served, trash=(*self.found.trash, *self._trashed))
-        if not (oldest or found.trash):
-            return None
         pruned = yield from self._layout.clean(found, oldest, [ours], self._nonce, self._known, self._noted())
         self._trashed.clear()
         (space,) = yield Flight((Space(b""),))

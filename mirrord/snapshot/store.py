@@ -117,6 +117,13 @@ class Store:
         """Return a snapshot with its manifest and signatures. Raises BadUsage where it is not in the store, Damaged."""
         return self._shelf.load(snapshot)
 
+    def earlier(self, snapshot: SnapshotId) -> Signed | None:
+        """Return a snapshot as `load` does; None where it is not in the store, or not whole any more."""
+        try:
+            return self._shelf.load(snapshot)
+        except (BadUsage, Damaged):
+            return None
+
     def manifest(self, snapshot: SnapshotId) -> Manifest | None:
         """Return a snapshot's manifest; None where it is not in the store. Raises Damaged."""
         try:
