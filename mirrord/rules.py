@@ -86,7 +86,7 @@ class View:
     zone_text: str = ""
     """The zone's state in words, for people."""
     meant: str | None = None
-    """Where our own last plan sent readers, by the journal, as in `serving`; differs from `serving` where the zone went back."""
+    """Where our own last plan sent readers, by the journal; differs from `serving` where the zone went back."""
     held: Held | None = None
     drained: frozenset[str] = frozenset()
     moves: tuple[float, ...] = ()

@@ -32,6 +32,7 @@ ORDER = (
     "heirs",
     "sharing",
     "decide",
+    "records",
     "trust",
     "snapshot",
     "hosts",
@@ -90,6 +91,7 @@ PURE = (
     "heirs",
     "sharing",
     "decide",
+    "records",
     "hosts.sftp.wire",
     "hosts.sftp.flow",
 )

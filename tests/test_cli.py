@@ -180,6 +180,8 @@ def mirrord(configured: Path, capsys: pytest.CaptureFixture[str], monkeypatch: p
         ("status", "status", {}),
         ("explain", "explain", {"service": None}),
         ("explain web", "explain", {"service": "web"}),
+        ("explain web --at @1700000000.5", "explain", {"service": "web", "at": 1700000000.5}),
+        ("explain --at 2026-11-22T03:15:00Z", "explain", {"service": None, "at": 1795317300.0}),
         ("hold", "hold", {"what": None, "reason": "", "seconds": None}),
         ("hold web -r racks --for 2h", "hold", {"what": "web", "reason": "racks", "seconds": 7200}),
         ("unhold publishing", "unhold", {"what": "publishing"}),

@@ -44,9 +44,14 @@ def test_the_death_of_the_primary_moves_readers_and_is_written_down(site: Publis
     until(lambda: site.served_at("lyon"), 20, "readers to be moved")
     until(lambda: _with(site.service(), target="lyon"), 10, "status to say so")
     assert site.service()["readers_follow_by"] is not None
-    told = [event["what"] for event in site.verb("history")["events"]]
-    assert any("milan (web): up -> down" in what for what in told)
-    assert any("moved from milan to lyon" in what for what in told)
+    events = site.verb("history")["events"]
+    assert any("milan (web): up -> down" in event["what"] for event in events)
+    assert any("moved from milan to lyon" in event["what"] for event in events)
+    # What was decided then is decided again from what was kept of it.
+    (decided,) = [event["at"] for event in events if "is to move from milan to lyon" in event["what"]]
+    (then,) = site.verb("explain", "web", "--at", f"@{decided + 0.05}")["services"]
+    assert (then["decided"]["target"], then["same"], then["serving"]) == ("lyon", True, "milan")
+    assert any(look["fault"] and look["fault"][0] == "unreachable" for look in then["looks"]["milan"])
 
 
 def test_what_looks_dead_is_looked_at_again_at_once(lab: Lab) -> None:

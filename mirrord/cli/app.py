@@ -131,7 +131,7 @@ def explain(
     ] = None,
     at: Annotated[
         str | None,
-        typer.Option("--at", metavar="TIME", help="What was decided then: 03:15, 2026-11-22 03:15.", show_default=False),
+        typer.Option("--at", metavar="TIME", help="As it was then: 03:15, 2026-11-22 03:15.", show_default=False),
     ] = None,
     as_json: Json = False,
 ) -> int:

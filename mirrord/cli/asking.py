@@ -91,7 +91,10 @@ def duration(text: str | None, option: str) -> float | None:
 
 
 def moment(text: str | None, option: str) -> float | None:
-    """Read an option's time into Unix seconds: ISO 8601, or `HH:MM`, the last such; our own time. Raises BadUsage."""
+    """Read an option's time into Unix seconds. Raises BadUsage.
+
+    ISO 8601 in our own time where it names no other, `HH:MM`, which is the last such, or `@` and Unix seconds.
+    """
     from datetime import datetime, timedelta
 
     if text is None:
@@ -101,6 +104,8 @@ def moment(text: str | None, option: str) -> float | None:
         if len(text) <= 8 and ":" in text:
             today = datetime.combine(now.date(), datetime.strptime(text, "%H:%M").time()).astimezone()  # noqa: DTZ007
             return (today if today <= now else today - timedelta(days=1)).timestamp()
+        if text.startswith("@"):
+            return float(text[1:])
         return datetime.fromisoformat(text).astimezone().timestamp()
     except ValueError:
         raise BadUsage(f'{option}: should be a time such as "03:15" or "2026-11-22 03:15", is "{text}"') from None

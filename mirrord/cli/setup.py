@@ -89,7 +89,9 @@ def toml(tables: Mapping[str, Any]) -> Iterator[str]:
             yield ""
             yield f"[[{name}]]" if isinstance(found, list) else f"[{name}]"
             inner = {
-                key: value for key, value in table.items() if isinstance(value, dict) and key in ("http", "sftp", "dns", "command")
+                key: value
+                for key, value in table.items()
+                if isinstance(value, dict) and key in ("http", "sftp", "dns", "command")
             }
             yield from (f"{key} = {_value(value)}" for key, value in table.items() if key not in inner)
             for key, value in inner.items():

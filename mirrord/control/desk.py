@@ -521,6 +521,7 @@ class Desk:
             "events": [
                 {
                     "when": stamp(datetime.fromtimestamp(one.at, UTC)),
+                    "at": one.at,
                     "kind": one.event.kind,
                     "what": one.event.what,
                     "why": one.event.why,

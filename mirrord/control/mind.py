@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from mirrord import records
 from mirrord.config import Settings
 from mirrord.decide import Ask, Decision, Held, Move, Policy, Protection, Stay, View, decide, protected
 from mirrord.errors import BadUsage, Conflict, Locked, MirrordError
@@ -40,6 +41,8 @@ BADTIME_FOR = 300.0
 """Seconds for which a name server's word on our clock counts: only the next update can show that it was set right."""
 STANDING_EVERY = 60.0
 """Seconds: what does not change is written down no more often."""
+RECORD_EVERY = 30.0
+"""Seconds: what a decision rests on is written down no more often, unless the decision itself changed."""
 STANDING = "standing"
 """The journal's key for what the standing remembers across restarts."""
 
@@ -66,6 +69,9 @@ class Affair:
 
     reading: Reading = UNREAD
     decision: Decision | None = None
+    recorded: str = ""
+    """The signature of what was written down last, and when, monotonic."""
+    recorded_at: float = float("-inf")
     clock: float | None = None
     """Seconds that the name server's clock is ahead of ours, where it said that ours is off (RFC 8945, 5.2.3)."""
     clock_at: float = 0.0
@@ -300,11 +306,24 @@ class Mind:
     def conclude(self, service: str, *, now: float) -> Decision:
         """Decide about a service, write down a change of mind, and keep the question that is open."""
         affair = self.affairs[service]
-        decision = decide(self.view(service, now=now), self.policy(service))
+        view, policy = self.view(service, now=now), self.policy(service)
+        decision = decide(view, policy)
         self._ask(affair, service, decision)
         self._tell_decision(service, decision)
+        self._write_down(affair, view, policy, decision)
         affair.decision = decision
         return decision
+
+    def _write_down(self, affair: Affair, view: View, policy: Policy, decision: Decision) -> None:
+        """Keep what a decision rested on, where anything but the time has changed, so that it can be made again."""
+        now = records.signature(view, policy, decision)
+        changed = affair.decision is None or _kind(affair.decision) != _kind(decision)
+        if now == affair.recorded or (not changed and view.now - affair.recorded_at < RECORD_EVERY):
+            return
+        affair.recorded, affair.recorded_at = now, view.now
+        document = records.write_down(view, policy, decision, time.time())
+        text = f"{policy.service}: what {_kind(decision)} rested on"
+        self.note(Event(records.KIND, text, about=policy.service, details=document))
 
     def _ask(self, affair: Affair, service: str, decision: Decision) -> None:
         """Put the question, or let the one lapse whose facts are gone."""

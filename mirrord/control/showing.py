@@ -9,16 +9,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
+from mirrord import records
 from mirrord.config.model import Mirror
 from mirrord.control.mind import Mind, Reading
 from mirrord.control.plans import Offer, Rehearsed
 from mirrord.control.works import Works
-from mirrord.decide import Decision, Move, Permission, Policy, Protection, View, explain, may_switch, protected
+from mirrord.decide import Decision, Move, Permission, Policy, Protection, View, decide, explain, may_switch, protected
 from mirrord.errors import MirrordError
 from mirrord.health import Health, Observation, Round, Standing, Verdict
-from mirrord.journal import PUBLISHING, SNAPSHOTS
+from mirrord.journal import PUBLISHING, SNAPSHOTS, Happened
 from mirrord.manifest import Difference, Snapshot, show, stamp
 from mirrord.publish import Published
 from mirrord.report.status import Daemon, Facts, MirrorState, Moment, ServiceState, hold, kind, reason, text_of
@@ -36,6 +38,7 @@ __all__ = [
     "offer",
     "planned",
     "rehearsed",
+    "replayed",
     "row",
     "snapshot",
     "status",

@@ -94,12 +94,13 @@ class Journal:
         before: int | None = None,
         kinds: Collection[str] = (),
         about: str = "",
+        until: float | None = None,
     ) -> list[Happened]:
-        """Return the newest events first: at most `limit`, from `since` (Unix seconds), numbered below `before`.
+        """Return the newest events first: at most `limit`, between two moments (Unix seconds), numbered below `before`.
 
-        Events that could not be written yet are not among them.
+        Events that could not be written yet are not among them; nor, without `kinds`, those kept for machines only.
         """
-        return self._file.history(limit, since, before, kinds, about)
+        return self._file.history(limit, since, before, kinds, about, until)
 
     # -- the operator's orders
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from mirrord.errors import BadConfig, Damaged, JournalUnwritable, MirrordError, Refused
-from mirrord.journal.values import Event, Happened
+from mirrord.journal.values import UNTOLD, Event, Happened
 
 SCHEMA = 1
 KEEP_DAYS = 400
@@ -86,20 +86,23 @@ class Documents:
         before: int | None,
         kinds: Collection[str],
         about: str,
+        until: float | None,
     ) -> list[Happened]:
-        """Return the newest events first: at most `limit`, from `since` (Unix seconds), numbered below `before`.
+        """Return the newest events first: at most `limit`, between two moments (Unix seconds), numbered below `before`.
+
+        Without `kinds`, those that are kept for machines (`UNTOLD`) are left out.
 
         Events that could not be written yet are not among them.
         """
         wanted = ["1"]
         values: list[Any] = []
-        for condition, value in (("at >= ?", since), ("number < ?", before), ("about = ?", about or None)):
+        asked = (("at >= ?", since), ("at <= ?", until), ("number < ?", before), ("about = ?", about or None))
+        for condition, value in asked:
             if value is not None:
                 wanted.append(condition)
                 values.append(value)
-        if kinds:
-            wanted.append(f"kind IN ({', '.join('?' * len(kinds))})")
-            values += kinds
+        wanted.append(f"kind {'IN' if kinds else 'NOT IN'} ({', '.join('?' * len(kinds or UNTOLD))})")
+        values += kinds or UNTOLD
         query = (
             "SELECT number, at, kind, what, why, by, about, details FROM history "  # noqa: S608 - only ? goes in
             f"WHERE {' AND '.join(wanted)} ORDER BY number DESC LIMIT ?"

@@ -12,6 +12,10 @@ SNAPSHOTS = "automatic snapshots"
 """What is held after a rollback: the source is not taken by itself; what was published last still is."""
 
 
+UNTOLD = ("view",)
+"""Kinds of events that are kept for machines: what decisions rested on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened, for `record`."""

@@ -258,7 +258,7 @@ class Rfc2136:
         for endpoint in self._endpoints(known):
             family = socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET
             with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sender:
-                sender.setblocking(False)
+                sender.settimeout(0.0)
                 sender.sendto(wire, (endpoint.address, endpoint.port))
 
     def _endpoints(self, known: NameServers) -> list[Endpoint]:
