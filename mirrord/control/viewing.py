@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mirrord import probe
@@ -51,33 +51,39 @@ def choose(
 
     `old` is what was served before; None: nothing is known of it.
     """
+    entries = new.entries
     before = old.entries if old is not None else {}
+    fresh = [path for path, entry in entries.items() if path not in before or before[path].digest != entry.digest]
+    direct = {copy: base_of(copy) for copies in groups(entries).values() for copy in copies}
+    files = [path for path in fresh if path not in direct]
+    moved = set(fresh)
+    home = (_HOME,) if _HOME in entries else ()
 
-    def changed(path: bytes) -> bool:
-        return path not in before or before[path].digest != new.entries[path].digest
+    def is_page(path: bytes) -> bool:
+        return is_plain(path) and path != _HOME and path not in direct
 
-    pages = [path for path in new.entries if is_plain(path) and path != _HOME]
-    bases = {copy: base for base, copies in groups(new.entries).items() for copy in copies if is_plain(base)}
-    direct = {copy: base for copy, base in bases.items() if base_of(copy) == base}
-    urgent = {copy for copy, base in direct.items() if copy in suspects or base in suspects}
-    moved = {copy for copy, base in direct.items() if changed(copy) or changed(base)}
-    files = [path for path in pages if path not in bases]
-    wanted = [path for path in files if path in suspects]
-    fresh = [path for path in files if changed(path)]
-    home = (_HOME,) if _HOME in new.entries else ()
+    urgent = [copy for copy, base in direct.items() if copy in suspects or base in suspects]
+    changed = [copy for copy, base in direct.items() if copy in moved or base in moved]
     return Choice(
-        (*home, *_by_rank((wanted, fresh, files), sample, dice)),
-        tuple(_by_rank((sorted(urgent), sorted(moved), sorted(direct)), sample, dice)),
+        (
+            *home,
+            *_by_rank(([path for path in suspects if path in entries], files, list(entries)), is_page, sample, dice),
+        ),
+        tuple(_by_rank((urgent, changed, list(direct)), is_plain, sample, dice)),
     )
 
 
-def _by_rank(groups: Sequence[Sequence[bytes]], most: int, dice: random.Random) -> list[bytes]:
+def _by_rank(
+    groups: Sequence[Sequence[bytes]], fits: Callable[[bytes], bool], most: int, dice: random.Random
+) -> list[bytes]:
+    """Draw up to `most` paths that fit, from later groups only what earlier ones lack; few are ever looked at."""
     chosen: dict[bytes, None] = {}
     for group in groups:
-        for path in dice.sample(group, min(len(group), 2 * most)):
+        for path in dice.sample(group, min(len(group), 20 * most)):
             if len(chosen) >= most:
                 break
-            chosen.setdefault(path)
+            if fits(path):
+                chosen.setdefault(path)
     return list(chosen)
 
 

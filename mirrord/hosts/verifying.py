@@ -45,8 +45,8 @@ def draw(
 
     Files named in `first` come before all others. A limit of 0 reads nothing; else one piece is read at least.
     """
-    doubtful = {path: size for path, size in sizes.items() if path in first}
-    others = {path: size for path, size in sizes.items() if path not in first}
+    doubtful = {path: sizes[path] for path in sorted(first) if path in sizes}
+    others = {path: size for path, size in sizes.items() if path not in doubtful} if doubtful else sizes
     chosen: list[Piece] = []
     left = limit
     for group in (doubtful, others):
@@ -60,8 +60,8 @@ def draw(
 
 def _by_lot(sizes: Mapping[bytes, int], limit: int, most: int, dice: random.Random) -> Iterator[Piece]:
     """Yield pieces, all in order where they fit, else so many by lot."""
-    paths = [path for path, size in sizes.items() if size]
-    ends = list(accumulate(-(-sizes[path] // PIECE) for path in paths))
+    paths = list(sizes)
+    ends = list(accumulate([(size + PIECE - 1) // PIECE for size in sizes.values()]))
     total = ends[-1] if ends else 0
     fit = total <= most and sum(sizes.values()) <= limit
     for number in range(total) if fit else dice.sample(range(total), min(total, max(most, 0))):
