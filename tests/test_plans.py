@@ -18,7 +18,9 @@ from mirrord.plan import Patching, Plan
 from mirrord.publish import Published
 from tests.conftest import Lab
 from tests.fleet import Fleet, fleet
+from tests.lab.publisher import publisher
 from tests.lab.sshd import Sshd
+from tests.lab.waiting import until
 
 OLD, NEW = SnapshotId("20261121T120000Z-00000001"), SnapshotId("20261121T130000Z-00000002")
 DELTA = Delta(5000, (Copy(0, 0, 4000),), bytes(32))
@@ -262,3 +264,22 @@ def test_a_plan_takes_no_further_words(two: Fleet, more: dict[str, Any]) -> None
     """It would no longer be what was shown."""
     with pytest.raises(BadUsage, match="stands alone"):
         two.verb("sync", plan="0123456789ab", **more)
+
+
+def test_a_plan_is_carried_out_by_the_daemon_as_well(lab: Lab) -> None:
+    """Over its socket; and what became of it is in the exit code."""
+    with publisher(lab, ("milan",), order=["milan"]) as site:
+        assert site.verb("sync")["exit"] == 0
+        site.daemon.start()
+        until(lambda: site.mirror("milan")["verdict"] == "up", 20, "the daemon's own first sync to be over")
+        site.write("news.html", "<h1>News</h1>")
+        shown = site.verb("sync", "--dry-run")
+
+        done = site.verb("sync", "--plan", shown["plan"]["id"])
+        assert (done["exit"], figures(done)) == (0, figures(shown))
+        site.write("news.html", "<h1>Newer</h1>")
+        again = site.verb("sync", "--dry-run")
+        site.write("news.html", "<h1>Newest</h1>")
+        refused = site.verb("sync", "--plan", again["plan"]["id"])
+        assert (refused["exit"], refused["error"]["brake"]) == (5, "plan")
+        assert site.verb("sync", "--plan", "0123456789ab")["exit"] == 2
