@@ -276,7 +276,7 @@ def test_a_host_that_was_opened_for_more_than_works_is_opened_anew() -> None:
     host = FilesHost(files, "lyon", trial=trial(memory))
 
     with (
-        pytest.raises(Unavailable, match=r"^lyon: .*announces works \(hard_link\); the next try"),
+        pytest.raises(Unavailable, match=r"^lyon: .*announces \(hard_link\); the next try"),
         host.hold(this_process("home"), lambda _: None, host.survey()),
     ):
         pass
@@ -443,8 +443,13 @@ def test_each_server_is_found_to_do_what_it_does(kind: str, module_lab: Lab) -> 
     assert memory.known is not None
     found = memory.known.findings
     lacks = {name for name in LACKS.get(kind, frozenset()) if name in TRAITS}
+    if kind == "paramiko":
+        lacks -= {"replace", "replace_link"}  # it does what it does not announce
     assert {name for name in TRAITS if not found[name].works} - {"hashes"} == lacks
     assert found["hashes"].works is (kind == "proftpd")
+    with closing(open_host(account)) as host:
+        assert isinstance(host, FilesHost)
+        assert host.traits.replace is found["replace"].works
     assert not [path for path in (server.root / ".mirrord").rglob("*") if path.name != "trash"]
 
 
@@ -460,3 +465,11 @@ def test_bytes_are_compared_not_words() -> None:
     lie = only(Read, lambda op, _: Outcome(op, b"something else"), b"hard-2")
 
     assert not find_out(Lying(MemoryFiles(Disk(room=1_000_000), traits=ALL), lie)).findings["hard_link"].works
+
+
+def test_the_time_of_a_file_is_judged_also_where_nothing_can_be_renamed() -> None:
+    """One thing that does not work must not make another look broken."""
+    lie = only(Rename, lambda op, _: Outcome(op, trouble=Trouble.DENIED), b"dated-2", b"folder-2")
+    found = find_out(Lying(MemoryFiles(Disk(room=1_000_000), traits=ALL), lie)).findings
+
+    assert {name for name in TRAITS if not found[name].works} == {"rename_folder"}

@@ -234,13 +234,13 @@ class _Web:
                 "serves the same snapshot.json, but from elsewhere or from a cache: a change made by SFTP is not seen"
             )
             return _proof(target, NO, UNPROVEN, f"{text}; {self._root}")
-        if led_here:
+        if led_here and self._hold.found.layout == "releases":
             return _proof(
                 target, YES, YES, f"serves {self._hold.found.current}, to which it was led from another release"
             )
-        text = (
-            f"serves {self._hold.found.current}; whether it follows the link at each request shows at the next publish"
-        )
+        text = f"serves {self._hold.found.current}"
+        if self._hold.found.layout == "releases":
+            text += "; whether it follows the link at each request shows at the next publish"
         return _proof(target, YES, UNPROVEN, text)
 
     def _by_exhibit(self) -> list[Proof]:

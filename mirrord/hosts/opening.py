@@ -30,7 +30,8 @@ def open_host(account: Account, *, timeout: float = 30.0) -> Host:
     files, known = _open_files(account, timeout)
     trial = None
     if account.memory is not None and known is not None and not known.tried_at:
-        trial = Trial(account.mirror, files.traits, known, account.memory.remember, time.time)
+        dare = getattr(files, "dare", None)
+        trial = Trial(account.mirror, files.traits, known, account.memory.remember, time.time, dare)
     return FilesHost(
         files,
         account.mirror,
@@ -52,7 +53,7 @@ def _open_files(account: Account, timeout: float) -> tuple[Files, Remembered | N
         return files, None
     known = recall(account.memory, account.whose(files.server.banner, files.server.extensions))
     if known.tried_at:
-        files.traits = known.traits(files.traits)
+        files.believe(known.traits(files.traits))
     return files, known
 
 

@@ -68,13 +68,18 @@ class Trial:
         known: Remembered,
         remember: Callable[[Remembered], None],
         clock: Callable[[], float],
+        dare: Callable[..., None] | None = None,
     ) -> None:
-        """`said` is what the server announces, `known` what earlier tries left; `clock` gives Unix seconds."""
+        """`said` is what the server announces, `known` what earlier tries left; `clock` gives Unix seconds.
+
+        `dare(all_of_them=...)` has questions sent that the server does not announce, or no more.
+        """
         self.known = known
         self._doing = f"{mirror}: finding out what the account can do"
         self._said = said
         self._remember = remember
         self._clock = clock
+        self._dare = dare
         self._answers: dict[Op, Outcome] = {}
 
     def run(self, nonce: str) -> Steps[Traits]:
@@ -84,11 +89,13 @@ class Trial:
         yield from self._prepare(place)
         yield from self._risk(place.plain())
         odd: dict[str, Sequence[Op]] = {"any_name": [place.odd_name]}
+        self._ask_more(all_of_them=True)
         if self._said.ordered:  # OpenSSH, which breaks over nothing: one flight less
             yield from self._risk({**place.special(), **odd})
         else:
             yield from self._risk(place.special())
             yield from self._risk(odd)
+        self._ask_more(all_of_them=False)
         yield from self._ask((Remove(place.at(b"hard-1")),))
         yield from self._ask(place.looks())
         need(self._answers[Walk(top)], self._doing)
@@ -114,6 +121,10 @@ class Trial:
         yield from self._ask((*place.needed, *place.names, place.dated))
         for op in place.needed:
             need(self._answers[op], self._doing)
+
+    def _ask_more(self, *, all_of_them: bool) -> None:
+        if self._dare is not None:
+            self._dare(all_of_them=all_of_them)
 
     def _ask(self, ops: Iterable[Op]) -> Steps[None]:
         for outcome in (yield Flight(tuple(ops))):
@@ -294,11 +305,11 @@ class _Seen:
         return taken or self._holds(b"only", self._place.first)
 
     def _mtime(self) -> str:
-        if against := self._refused(self._place.dated) or self._refused(self._place.renamed):
+        if against := self._refused(self._place.dated):
             return against
-        listed = self.walked.get(b"dated-2")
+        listed = self.walked.get(b"dated-1" if self._refused(self._place.renamed) else b"dated-2")
         if listed is None:
-            return "a renamed file is not there"
+            return "it says done, and nothing is there"
         return "" if listed.mtime == _FAR else f"set to {_FAR}, it is listed as {listed.mtime}"
 
     def _any_name(self) -> str:

@@ -91,6 +91,14 @@ _HOST_KEYS = {
 
 MANNERS = Manners()
 
+_BEHIND: tuple[tuple[bytes, Callable[[Traits], bool]], ...] = (
+    (POSIX_RENAME, lambda traits: traits.replace),
+    (HARD_LINK, lambda traits: traits.hard_link),
+    (STATVFS, lambda traits: traits.space),
+    (COPY_DATA, lambda traits: traits.copy_data),
+)
+"""The extensions behind traits."""
+
 LOG = logging.getLogger(__name__)
 _PARAMIKO_LOG = f"{__name__}.paramiko"
 
@@ -266,7 +274,6 @@ class SftpFiles:
 
     traits: Traits
     """What the server announces, until somebody knows better."""
-    server: Server
 
     def __init__(self, account: Account, *, stall: float = STALL, local: Callable[[], datetime] = here_and_now) -> None:
         """Make what `open` fills; use `open`."""
@@ -279,6 +286,7 @@ class SftpFiles:
         self._channels: list[paramiko.Channel] = []  # of all lines, as the lanes of the flow
         self._wanted = 1  # channels in all
         self._keys: tuple[tuple[str, bytes], paramiko.PKey] | None = None
+        self._server = Server()
         self._terms = Terms()  # of every channel, but for its window
         self._flow = Flow(())
         self._waited = 0.0
@@ -463,7 +471,7 @@ class SftpFiles:
             capacity = wire.Capacity.decode(limits.data)
             block = max(block, min(capacity.read or block, capacity.write or block))
             handles = min(capacity.handles or handles, MOST_HANDLES)
-        self.server = Server(
+        self._server = Server(
             banner=transport.remote_version,
             extensions=tuple(sorted(name.decode("utf-8", "replace") for name in extensions)),
             cipher=transport.local_cipher,
@@ -478,6 +486,7 @@ class SftpFiles:
             symlink=True,
             hard_link=HARD_LINK in extensions,
             replace=POSIX_RENAME in extensions,
+            replace_link=POSIX_RENAME in extensions,
             space=STATVFS in extensions,
             copy_data=COPY_DATA in extensions,
         )
@@ -492,6 +501,26 @@ class SftpFiles:
             root=os.fsencode(self._account.root),
         )
         self._take_up(line)
+
+    @property
+    def server(self) -> Server:
+        """Who answers, as far as the login shows."""
+        return replace(self._server, channels=len(self._channels))
+
+    def believe(self, traits: Traits) -> None:
+        """Go by what was found out of the account, whatever the server announces."""
+        self.traits = traits
+        self._ask_for(name for name, works in _BEHIND if works(traits))
+
+    def dare(self, *, all_of_them: bool) -> None:
+        """Ask also for what the server does not announce, from now on or no more."""
+        self._ask_for(name for name, works in _BEHIND if all_of_them or works(self.traits))
+
+    def _ask_for(self, names: Iterable[bytes]) -> None:
+        announced = frozenset(name.encode() for name in self._server.extensions)
+        self._terms = replace(self._terms, extensions=announced.union(names))
+        for lane in self._flow.lanes:
+            lane.terms = replace(lane.terms, extensions=self._terms.extensions)
 
     def _take_up(self, line: _Line) -> None:
         """Work on the channels of a line as well."""
