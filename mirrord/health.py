@@ -170,6 +170,8 @@ class Health:
     """None where nothing is known of it, or it is down for another cause than its content."""
     cause: Fault | None = None
     """Why it is down, or why it is unknown where something stands in the way."""
+    cause_since: float | None = None
+    """Since when it has been this kind of cause: a mirror that is gone may come back with a wrong certificate."""
     snapshot: Snapshot | None = None
     """The card last seen, validly signed; the oldest where addresses differ."""
     judged: bool = False
@@ -462,11 +464,14 @@ def _mirror(old: Health, addresses: Mapping[str, Address], now: float) -> Health
     stale = {a: cause for a, cause in down.items() if a in counted and cause.kind is FaultKind.STALE}
     usable = [s for s in states if s.verdict is not Verdict.DOWN] or [counted[a] for a in stale] or list(states)
     well = [state.well_since for state in states]
+    cause = _cause(verdict, counted, stale)
+    same = cause is not None and old.cause is not None and cause.kind is old.cause.kind
     return Health(
         verdict=verdict,
         since=old.since if verdict is old.verdict else now,
         content=max((s.content for s in usable if s.content), key=lambda c: c.rank, default=None),
-        cause=_cause(verdict, counted, stale),
+        cause=cause,
+        cause_since=None if cause is None else old.cause_since if same else now,
         snapshot=min((s.snapshot for s in usable if s.snapshot), key=lambda s: s.serial, default=None),
         judged=judged,
         failing=judged and not any(state.good for state in states),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mirrord.decide import Ask, Policy, Why
-from mirrord.health import ContentClass, Thresholds, Verdict
+from mirrord.health import ContentClass, FaultKind, Thresholds, Verdict
 from tests.world import DAY, HOUR, MINUTE, SERVICE, Mirror, World
 
 AUTO = Policy(service=SERVICE, order=(), failback="auto", ack_after=0.0)
@@ -725,3 +725,20 @@ def test_a_name_server_that_went_back_is_put_right_by_itself_where_that_is_wante
 
     world.run(minutes=5)
     assert (world.moves, world.serving, world.zone) == (["lyon", "lyon"], "lyon", "ours")
+
+
+def test_causes_are_kept_apart_each_with_its_own_time(world: World) -> None:
+    """It was gone for ten minutes and has had a wrong certificate since: two troubles, and who mends them differs."""
+    world.lose("oslo")
+    world.run(minutes=10)
+    gone = world.health("oslo")
+    world.heal("oslo")
+    world.mirrors["oslo"].tls = False
+    world.run(rounds=1)
+    tls = world.health("oslo")
+
+    assert gone.cause is not None
+    assert tls.cause is not None
+    assert (gone.cause.kind, tls.cause.kind) == (FaultKind.UNREACHABLE, FaultKind.TLS)
+    assert gone.cause_since == gone.since == tls.since
+    assert tls.cause_since == world.standing.latest

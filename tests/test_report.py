@@ -106,6 +106,8 @@ def test_all_is_well_is_told_so() -> None:
         "verdict": "up",
         "class": "current",
         "cause": None,
+        "cause_kind": None,
+        "cause_since": None,
         "since": "2026-11-21T21:50:00Z",
         "release": ID,
         "serial": 12,

@@ -178,6 +178,8 @@ def _mirror(mirror: MirrorState, facts: Facts) -> dict[str, Any]:
         "verdict": worst.verdict.value,
         "class": _class(mirror.healths),
         "cause": _cause(worst.cause),
+        "cause_kind": None if worst.cause is None else worst.cause.kind.value,
+        "cause_since": None if worst.cause_since is None else facts.now.at(worst.cause_since),
         "since": facts.now.at(worst.since) if worst.since else None,
         "release": seen.id if seen is not None else mirror.last.id if mirror.last is not None else None,
         "serial": seen.serial if seen is not None else mirror.last.serial if mirror.last is not None else None,
