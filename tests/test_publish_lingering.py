@@ -41,6 +41,8 @@ class Site:
     time: float = 1_700_000_000.0
     grace: float = HOUR
     looks: bool = True
+    layout: str = "auto"
+    lacks: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Let readers look whenever something is asked of the mirror."""
@@ -56,7 +58,9 @@ class Site:
         """Publish; raises what `publish` raises."""
         linger = Linger(self.grace, self.publisher.taken.get)
         usual: dict[str, Any] = {"linger": linger, "wall": lambda: self.time + self.wrong, "allow_deletions": True}
-        return self.publisher.publish(MemoryFiles(self.disk, cut=cut), signed, **{**usual, **terms})
+        files = MemoryFiles(self.disk, cut=cut)
+        files.traits = replace(files.traits, **self.lacks)
+        return self.publisher.publish(files, signed, layout=self.layout, **{**usual, **terms})
 
     def passes(self, seconds: float) -> None:
         """Let time pass."""
@@ -281,11 +285,9 @@ def test_an_asset_that_comes_back_is_the_new_ones_own(site: Site) -> None:
 def test_where_there_are_no_links_they_are_sent(site: Site) -> None:
     """Poor hosts keep the promise too, at the cost of content."""
     a, b = site.take(A, B)
-    files = [MemoryFiles(site.disk, traits=replace(MemoryFiles(site.disk).traits, hard_link=False)) for _ in "ab"]
-    linger = Linger(HOUR, site.publisher.taken.get)
-
-    for on, signed in zip(files, (a, b), strict=True):
-        site.publisher.publish(on, signed, linger=linger, allow_deletions=True)
+    site.lacks = {"hard_link": False}
+    site.publish(a)
+    site.publish(b)
 
     assert site.lingering == OF_A
 
@@ -407,6 +409,67 @@ def test_a_release_that_is_led_to_again_has_what_lingers_now(site: Site, back: b
     assert done.result == "published"
     assert site.lingering == OF_A
     assert litter(site.disk) == []
+
+
+LAYOUTS = [
+    pytest.param("releases", {}, id="releases"),
+    pytest.param("rename", {"symlink": False}, id="rename"),
+    pytest.param("inplace", {"symlink": False}, id="inplace"),
+    pytest.param(
+        "inplace",
+        {"symlink": False, "hard_link": False, "replace": False, "rename_folder": False, "copy_data": False},
+        id="inplace on the poorest host",
+    ),
+]
+
+
+@pytest.mark.parametrize(("layout", "lacks"), LAYOUTS)
+def test_in_every_layout_assets_linger_and_go(layout: str, lacks: dict[str, bool]) -> None:
+    """Where files are replaced one by one they stay where they are; elsewhere they come with the tree."""
+    site = Site(looks=layout != "inplace", layout=layout, lacks=lacks)
+    a, b, c = site.take(A, B, C)
+    for signed in (a, b, c):
+        site.publish(signed)
+        site.passes(600)
+    assert site.strange(served(site.disk)) == []
+    assert site.lingering == OF_A | OF_B
+    assert site.previous == [name(a), name(b)]
+
+    site.passes(HOUR - 1000)
+    site.publish(c)
+    assert site.strange(served(site.disk)) == []
+    assert (site.lingering, site.previous) == (OF_B, [name(b)])
+    site.passes(HOUR)
+    site.publish(c)
+
+    assert (site.lingering, site.previous) == (set(), [])
+
+
+@pytest.mark.parametrize(("layout", "lacks"), LAYOUTS)
+def test_in_every_layout_what_had_its_time_goes_with_the_next_release(layout: str, lacks: dict[str, bool]) -> None:
+    """A mirror that was away for days holds what lingered then; the release that comes now does not."""
+    site = Site(looks=layout != "inplace", layout=layout, lacks=lacks)
+    a, b, c = site.take(A, B, C)
+    site.publish(a)
+    site.publish(b)
+    site.passes(48 * HOUR)
+
+    site.publish(c)
+
+    assert site.strange(served(site.disk)) == []
+    assert (site.lingering, site.previous) == (OF_B, [name(b)])
+
+
+def test_where_files_stay_in_place_they_are_not_sent_again() -> None:
+    """The poorest hosts have the slowest lines: a picture that is gone from the site must not travel for it."""
+    site = Site(looks=False, layout="inplace", lacks={"symlink": False, "hard_link": False, "copy_data": False})
+    a, b = site.take({**A, b"big.png": bytes(200_000)}, B)
+    site.publish(a)
+
+    done = site.publish(b)
+
+    assert b"big.png" in site.lingering
+    assert done.bytes_sent < 100_000
 
 
 def cut_everywhere(make: Callable[[], tuple[Site, Signed]], *, after: bool, killed: bool) -> int:
