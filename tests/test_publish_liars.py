@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mirrord.errors import Cancelled, Refused
 from mirrord.hosts import Progress
 from mirrord.hosts.files import Files
+from mirrord.hosts.host import FilesHost
 from mirrord.hosts.sftp.session import SftpFiles
-from mirrord.publish import Published
+from mirrord.publish import Published, publish
+from tests.conftest import Lab
 from tests.demo_hosts import account_of, host_of
+from tests.grounds import account_on
 from tests.lab.liar import Liar, Lie, dates_wrongly, garbles, loses, truncates, zeroes
 from tests.publishing import Publisher
 
@@ -31,9 +36,9 @@ class Account:
         self.host = stack.enter_context(host_of(folder))
         self.stack = stack
 
-    def lies(self, lie: Lie, **how: object) -> Liar:
+    def lies(self, lie: Lie, **how: Any) -> Liar:
         """From now on the host does this to what it acknowledges."""
-        liar = Liar(self.folder, lie, **how)  # type: ignore[arg-type] - what Liar takes
+        liar = Liar(self.folder, lie, **how)
         self.host.gate = liar
         return liar
 
@@ -43,7 +48,7 @@ class Account:
         self.stack.callback(files.close)
         return files
 
-    def publish(self, publisher: Publisher, site: dict[bytes, bytes], **terms: object) -> Published:
+    def publish(self, publisher: Publisher, site: dict[bytes, bytes], **terms: Any) -> Published:
         """Take and publish once."""
         return publisher.publish(self.open(), publisher.take(site), **terms)
 
@@ -184,3 +189,28 @@ def test_what_was_mended_is_read_back_as_well(account: Account) -> None:
     assert (honest.result, honest.verified, honest.files_read_back) == ("published", "read", 1)
     with pytest.raises(Refused, match="after mending, 1 paths are not as sent, though the listing says so"):
         publisher.publish(account.open(), signed, mend=True)
+
+
+def test_a_server_that_hashes_tells_of_a_wrong_byte_without_sending_it_back(lab: Lab) -> None:
+    """ProFTPD reads what it has and says its SHA-256: everything that was sent is proven for a few bytes a file."""
+    proftpd = lab.proftpd()
+    publisher = Publisher()
+    signed = publisher.take({**SITE, b"empty": b""})
+
+    def open_host() -> FilesHost:
+        files = SftpFiles.open(account_on(proftpd, "www"))
+        files.believe(replace(files.traits, hashes=("sha256",)))
+        return FilesHost(files, "lyon")
+
+    def tamper(done: Progress) -> None:
+        if done.files_done == done.files_total:
+            for page in (proftpd.root / "www" / "staging").glob("*/index.html"):
+                zeroes(page)
+
+    with closing(open_host()) as host, pytest.raises(Refused, match=r"not as sent, though .* \('index.html' first\)"):
+        publish(host, publisher.task(signed, read_back=0, seen=tamper))
+    with closing(open_host()) as host:
+        published = publish(host, publisher.task(signed, read_back=0))
+
+    own = 4
+    assert (published.verified, published.files_hashed, published.files_read_back) == ("hashed", len(SITE) + own, 0)

@@ -101,7 +101,8 @@ class Proving:
     ) -> Proving:
         """Choose what to ask of the files `unproven`; `hashes`: the server hashes files itself (SHA-256)."""
         sizes = {path: source.size(path) for path in sorted(unproven)}
-        small = [path for path, size in sizes.items() if size <= LARGEST_HASHED] if hashes else []
+        # ProFTPD hashes no empty file; a listing says all about one.
+        small = [path for path, size in sizes.items() if 0 < size <= LARGEST_HASHED] if hashes else []
         few = small if len(small) <= MOST_HASHED else dice.sample(small, MOST_HASHED)
         return cls(source, top, draw(sizes, limit, dice, first), tuple(few))
 
