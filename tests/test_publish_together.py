@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -15,6 +19,7 @@ from mirrord.publish import publish, publish_with_retries
 from tests.conftest import Lab
 from tests.fleet import Fleet, fleet
 from tests.lab.sshd import Sshd
+from tests.lab.waiting import steadily, until
 from tests.publishing import IDENTITY, NO_GUARD, Clock, Publisher, host_on, litter, release_of, served, whole
 
 SITE = {b"index.html": b"<h1>Home</h1>", b"news.html": b"<h1>News</h1>"}
@@ -239,3 +244,27 @@ def test_content_is_not_withheld_longer_than_allowed(three: Fleet) -> None:
     found = three.verb("sync")
     assert {row["result"] for row in rows(found).values()} == {"published"}
     assert found["skew_seconds"] > 0.6
+
+
+def test_an_interrupt_ends_the_wait_at_once(three: Fleet) -> None:
+    """Ctrl-C while the fast ones wait for the slow one: readers stay where they are, and the next sync continues."""
+    three.more = '[publish]\ntogether = "all"'
+    three.lines_of["oslo"] = 'bandwidth = "20kB"'
+    command = [sys.executable, "-m", "mirrord", "-c", str(three.settings().file), "sync"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as sync:
+        for mirror in ("milan", "lyon"):
+            until(lambda mirror=mirror: staged(three, mirror), 20, f"{mirror} to be staged")  # type: ignore[misc]
+        steadily(lambda: three.serves("milan") is None, 1.0, "milan to wait for oslo")
+
+        began = time.monotonic()
+        sync.send_signal(signal.SIGINT)
+        assert sync.wait(20) == 130
+        assert time.monotonic() - began < 5.0
+    assert three.serves("milan") is None
+    three.lines_of["oslo"] = ""
+    assert {row["result"] for row in rows(three.verb("sync")).values()} == {"published"}
+
+
+def staged(made: Fleet, mirror: str) -> bool:
+    """Whether the whole content lies on a mirror, unseen."""
+    return any(photo.stat().st_size == 800_000 for photo in made.root(mirror).glob("staging/*/photo.png"))

@@ -205,7 +205,7 @@ class Desk:
         changed = bool(scanned.difference) or current is None
         same = None if changed or current is None else current
         rehearsed = plans.rehearse(self.works, mirrors, scanned.manifest, same, allow_deletions=allow)
-        offer = self._offer(scanned.manifest, rehearsed, allow)
+        offer = self._offer(scanned.manifest, rehearsed, allow, talk)
         card = self.works.store.load(current).snapshot if same is not None and current is not None else None
         return {
             "snapshot": {
@@ -225,12 +225,18 @@ class Desk:
             "warnings": list(scanned.warnings),
         }
 
-    def _offer(self, manifest: Manifest, rehearsed: Sequence[plans.Rehearsed], allow: bool) -> plans.Offer | None:
+    def _offer(
+        self, manifest: Manifest, rehearsed: Sequence[plans.Rehearsed], allow: bool, talk: Talk
+    ) -> plans.Offer | None:
         """Keep what was shown, so that exactly that can be carried out; None where there is nothing to do."""
         if all(one.published.result != "planned" for one in rehearsed):
             return None
         offer = plans.Offer.of(manifest, rehearsed, allow_deletions=allow, made=time.time())
-        self._offers.keep(offer)
+        try:
+            self._offers.keep(offer)
+        except MirrordError as e:  # what would happen is worth seeing all the same
+            talk({"event": "warn", "text": str(e)})
+            return None
         return offer
 
     def _sync_as_shown(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:
