@@ -182,12 +182,12 @@ def test_a_publish_cut_at_any_request_is_finished_by_the_next(way: Way, after: b
         publisher.publish(connect(), first, layout=layout)
         seen.disk.tick = seen.look
 
-        cut = break_off(publisher, connect(Cut(at, after=after, killed=at % 4 < 2)), second, layout=layout)
+        cut = break_off(publisher, connect(Cut(at, after=after, killed=at % 2 == 0)), second, layout=layout)
         publisher.publish(connect(), second, layout=layout)
 
         assert whole(seen.disk, second, publisher.content)
         assert litter(seen.disk) == []
-        at += 2
+        at += 3
     assert at > 60, "the publish was cut at all of its requests"
 
 
@@ -207,7 +207,7 @@ def stand(publisher: Publisher, way: Way, *later: Mapping[bytes, bytes]) -> tupl
     return seen, taken
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     sites=st.lists(trees, min_size=2, max_size=3),
     cuts=st.lists(st.tuples(st.integers(0, 160), st.booleans(), st.booleans()), min_size=1, max_size=3),
@@ -267,7 +267,7 @@ def test_requests_that_arrive_late_never_take_readers_back_nor_leave_them_with_n
     layout, traits, _ = way
     late = 0
     rng = random.Random(3)
-    for at in range(30, 200, 3):
+    for at in range(30, 200, 5):
         publisher = Publisher()
         seen, (_, second, third) = stand(publisher, way, NEXT, {**NEXT, b"index.html": b"333 a.css"})
         seen.disk.tick = None
@@ -292,7 +292,45 @@ def test_requests_that_arrive_late_never_take_readers_back_nor_leave_them_with_n
 
         assert whole(seen.disk, third, publisher.content), at
         assert litter(seen.disk) == []
-    assert late > 100, "there were requests on their way"
+    assert late > 60, "there were requests on their way"
+
+
+def test_a_lost_swap_that_arrives_late_never_leaves_readers_with_nothing_while_a_publish_goes_on() -> None:
+    """
+    The dead holder's two renames may arrive at any moment of the next publish. From when that begins to send, they
+    must find nothing to rename: half of them would take away what readers see, for as long as the sending lasts.
+    """
+    arrived = 0
+    for moment in range(0, 110, 2):
+        publisher = Publisher()
+        seen, (_, second, third) = stand(publisher, ("rename", POOR, SeesTrees), NEXT, {**NEXT, b"more": b"0"})
+        lost = connect(seen, POOR, cut=Cut(lambda op: isinstance(op, Rename) and op.old == b"current"))
+        assert break_off(publisher, lost, second, layout="rename")
+        away, *rest = lost.late
+        lost.late = [away]
+        files, due, empty = connect(seen, POOR), seen.disk.requests + moment, []
+
+        def arrive(
+            number: int, lost: MemoryFiles = lost, due: int = due, files: MemoryFiles = files, seen: Eyes = seen
+        ) -> None:
+            if number == due:
+                lost.arrive()
+            if files.done and isinstance(files.done[-1], Put) and served(seen.disk) == {}:
+                empty.append(number)  # noqa: B023 (used within its round)
+
+        seen.disk.tick = arrive
+        try:
+            publisher.publish(files, third, layout="rename")
+        except MirrordError:
+            publisher.publish(connect(seen, POOR), third, layout="rename")
+        arrived += not lost.late
+        seen.disk.tick = None
+
+        assert empty == [], moment
+        lost.late = rest
+        lost.arrive()
+        assert whole(seen.disk, third, publisher.content)
+    assert arrived > 50
 
 
 @pytest.mark.parametrize("what", ["folder", "file", "link"])
@@ -399,7 +437,7 @@ def test_what_cannot_be_moved_on_is_moved_back() -> None:
             refused.append(op)
         return hit
 
-    seen.judge = lambda _: None  # type: ignore[method-assign] # going back has an order of its own
+    seen.disk.tick = None  # going back has an order of its own
     with pytest.raises(Refused, match=r"one\.html.*not yours.*moved back"):
         publisher.publish(Stubborn(seen.disk, traits=POOR), second, layout="inplace")
     assert whole(seen.disk, first, publisher.content)
