@@ -353,24 +353,26 @@ def _serves(survey: Survey, task: Task) -> bool:
 
 
 def _stage(hold: Hold, task: Task, plan: Plan) -> tuple[Staged, tuple[str, ...]]:
-    """Stage; on a full disk, make room once and go on. Returns warnings too."""
-    try:
-        return hold.stage(plan, task.signed, task.content, task.seen), ()
-    except Full as full:
-        spare = task.pinned.union({task.target}, {plan.base} - {None}, {plan.instead_of} - {None})
-        dropped = hold.make_room(frozenset(release for release in spare if release is not None))
-        if dropped is None:
-            raise
-        told = (
-            f"its oldest release, {dropped[0]}, was dropped"
-            if dropped
-            else "what broken-off tries had left was deleted"
-        )
+    """Stage; where the disk is full, delete litter, then drop one release, and go on. Returns warnings too."""
+    needed = {task.target, plan.base, plan.instead_of, *task.pinned}
+    spare = frozenset(release for release in needed if release is not None)
+    dropped: tuple[SnapshotId, ...] = ()
+    for _ in range(2):
         try:
-            staged = hold.stage(plan, task.signed, task.content, task.seen)
-        except Full as still:
-            raise Full(f"{still}; {told} already", still.needed, still.free) from full
-        return staged, (f"{task.mirror}: its disk was full: {told} to make room",)
+            return hold.stage(plan, task.signed, task.content, task.seen), ()
+        except Full:
+            made = hold.make_room(spare)
+            if made is None:
+                raise
+            if made:
+                dropped = made
+                break
+    told = tuple(f"its oldest release, {release}, was dropped" for release in dropped)
+    try:
+        staged = hold.stage(plan, task.signed, task.content, task.seen)
+    except Full as full:
+        raise Full("; ".join((str(full), *told)), full.needed, full.free) from full
+    return staged, tuple(f"{task.mirror}: its disk was full: {text}, to make room" for text in told)
 
 
 def _lead_over(hold: Hold, task: Task, plan: Plan, trail: Trail) -> Published:

@@ -262,9 +262,10 @@ class Hold(Protocol):
         ...
 
     def make_room(self, spare: frozenset[SnapshotId]) -> tuple[SnapshotId, ...] | None:
-        """Drop the oldest release that is not in `spare`, nor served now or within the last hour; None: nothing can go.
+        """Drop what broken-off tries left; where there is nothing of that, the oldest release that may go.
 
-        What broken-off tries left goes too. Returns what was dropped; `stage` may be called again then.
+        That is one which is not in `spare`, nor served now or within the last hour. Returns which; None: nothing went.
+        `stage` may be called again then.
         """
         ...
 

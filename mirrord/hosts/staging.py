@@ -248,7 +248,7 @@ class Staging:
         own = self.source.own
         size = sum(entries[path].size for path in send) + sum(len(data) for data, _ in own.values())
         size += sum(patching.delta.sent for patching in patches.values())
-        room = self._ask_for_room((*send, *patches))
+        room = yield from self._ask_for_room((*send, *patches))
         twins = {self.top + b"/" + path: self.top + b"/" + first for path, first in twins.items()}
         tally = Tally(len(entries) + len(own), size, seen, kept=len(kept), awaited=frozenset(twins.values()))
         start = len(self.top) + 1
@@ -256,8 +256,10 @@ class Staging:
         tally.stand.update(first for first in tally.awaited if first[start:] in kept)
         laying = self._laying(listed if self.links else {}, room)
         ops = chain(self._patch(patches), self._ops(links, (*send, *own), twins, tally.stand), laying.ops())
-        ops = _asking_for_room(ops, tally)
-        yield Flight(ops, each=lambda outcome: (laying if laying.is_mine(outcome) else tally).take(outcome))
+        yield Flight(
+            _asking_for_room(ops, tally),
+            each=lambda outcome: (laying if laying.is_mine(outcome) else tally).take(outcome),
+        )
         if tally.short is not None and not tally.failed:
             raise self._full(tally.to_write - tally.written, tally.short)
         if tally.failed:
@@ -479,14 +481,18 @@ class Staging:
                 del twins[path]
                 yield Link(first, path)
 
-    def _ask_for_room(self, send: Sequence[bytes]) -> int | None:
+    def _ask_for_room(self, send: Sequence[bytes]) -> Steps[int | None]:
         """Return how many bytes are left for what would be good to have. Raises Full."""
         entries = self.source.manifest.entries
         sizes = [entries[path].size for path in send] + [len(data) for data, _ in self.source.own.values()]
         needed = sum(-(-size // _BLOCK) * _BLOCK for size in sizes) + _BLOCK * len(folders_of(self.source.manifest))
-        if self.found.free is not None and needed > self.found.free:
-            raise self._full(needed, self.found.free)
-        return None if self.found.free is None else self.found.free - needed
+        free = self.found.free
+        if free is not None and needed > free:
+            (space,) = yield Flight((Space(b""),))  # what was left half done was removed meanwhile
+            free = space.value if space.good else free
+            if needed > free:
+                raise self._full(needed, free)
+        return None if free is None else free - needed
 
     def _full(self, needed: int, free: int) -> Full:
         return Full(
