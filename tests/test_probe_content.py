@@ -120,6 +120,22 @@ def test_a_suspect_that_the_site_gave_up_is_dropped(account: Account, lab: Lab) 
     assert "/gone.html" not in asked(server)
 
 
+def test_assets_that_linger_are_neither_asked_for_nor_held_against_a_mirror(account: Account, lab: Lab) -> None:
+    """A look is about what is signed for today; what stands beside it for open pages says nothing about that."""
+    account.publish({path: data for path, data in PAGES.items() if path != b"style.css"}, 2)
+    (account.current / "style.css").write_bytes(b"of yesterday, and altered")
+    previous = account.current / ".well-known/mirrord/previous/20261021T070000Z-00000000"
+    previous.mkdir(parents=True)
+    (previous / "SHA256SUMS").write_bytes(b"nonsense")
+    server = lab.web(files(account.current))
+
+    seen = account.seen(server.port, suspects=frozenset([b"style.css"]))
+    assert seen.fault is None
+    assert seen.right == PAGES.keys() - {b"style.css"}
+    assert (seen.wrong, seen.dropped) == ({}, {b"style.css"})
+    assert not [path for path in asked(server) if "style.css" in path or "previous" in path]
+
+
 def test_a_swapped_tree_is_not_asked_for_file_by_file_to_the_end(tmp_path: Path, lab: Lab) -> None:
     """When all is wrong, sixteen proofs do; a thousand suspects would take the whole deadline."""
     account = Account(tmp_path)
