@@ -301,7 +301,8 @@ class Lane:
             job.replies[asked.place] = reply
             job.asked -= 1
             if not job.asked:
-                self._resume(job, job.replies, now)
+                replies, job.replies = job.replies, []  # its last CLOSE may be long in coming: listings need not stay
+                self._resume(job, replies, now)
             return
         job.single -= 1
         if not job.problem and not (isinstance(reply, Status) and reply.code == Code.OK):
