@@ -21,11 +21,17 @@ from __future__ import annotations
 
 def main() -> None:
     """Do what the command line says and end the process."""
-    import gc
-
-    # Python's own thresholds have it look at each path of a large site again and again: a sixth of a publish's time.
-    gc.set_threshold(50_000, 20, 50)
-
+    collect_less_often()
     from mirrord.cli.ending import leave, run
 
     leave(run())
+
+
+def collect_less_often() -> None:
+    """Have Python look for garbage at wider intervals.
+
+    Its own have it look at each path of a large site again and again: a sixth of a publish's time.
+    """
+    import gc
+
+    gc.set_threshold(50_000, 20, 50)
