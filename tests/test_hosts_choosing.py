@@ -9,6 +9,8 @@ import pytest
 
 from mirrord.hosts.choosing import choose_layout, obstacle, what_follows
 from mirrord.hosts.files import Traits
+from mirrord.hosts.host import FilesHost
+from mirrord.hosts.memory import Disk, MemoryFiles
 from mirrord.hosts.remembered import TRAITS
 
 ALL = Traits(ordered=True, symlink=True, hard_link=True, replace=True, space=True)
@@ -56,3 +58,11 @@ def test_each_trait_says_what_follows_from_it(trait: str) -> None:
 def test_without_hard_links_the_price_of_keeping_is_named() -> None:
     """Space is what small accounts have least of."""
     assert "keep = 7 costs 7 times" in what_follows("hard_link", works=False, keep=7)
+
+
+@pytest.mark.parametrize(("follows", "layout"), [(None, "releases"), (True, "releases"), (False, "rename")])
+def test_a_web_server_that_was_seen_to_follow_no_link_gets_none(follows: bool | None, layout: str) -> None:
+    """Everything would be published well, and readers would see nothing of it."""
+    host = FilesHost(MemoryFiles(Disk()), "lyon", follows=follows)
+
+    assert host.survey().layout == layout

@@ -6,6 +6,7 @@ exit code of the contract. What verbs do is said in `mirrord.control.desk`.
     app.py      the verbs and their options
     talk.py     results, progress and questions on the terminal, or one JSON object
     screens.py  each verb's result for people
+    examined.py what one mirror can do
     words.py    ages, sizes, foreign texts
     outcome.py  exit codes
     logs.py     log lines

@@ -217,7 +217,8 @@ class ReadPart:
 class Hash:
     """Value: the raw SHA-256 of a whole file, as the other side itself reads it: its content does not travel.
 
-    Trouble.UNSUPPORTED (or another) where `traits.hashes` does not name `sha256`. Links are followed.
+    Trouble.UNSUPPORTED (or another) where `traits.hashes` does not name `sha256`, and for an empty file on some servers
+    (ProFTPD). Links are followed.
     """
 
     path: bytes
