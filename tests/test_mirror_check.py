@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -93,6 +94,24 @@ def test_a_web_server_that_serves_another_folder_is_found_out(site: Publisher) -
     assert found["exit"] == 1
     assert [proof["serves"] for proof in found["web"]] == ["no"]
     assert "its root must be the account's 'current'" in found["web"][0]["text"]
+
+
+def test_a_copy_of_what_was_published_is_not_taken_for_it(site: Publisher) -> None:
+    """Every byte is right today, and the next publish will not be seen: only a change made by SFTP tells."""
+    host = site.hosts["milan"]
+    root, host.nginx.document_root = host.nginx.document_root, site.folder / "copy"
+    shutil.copytree(host.root / "current", host.nginx.document_root)
+    host.nginx.reload()
+    before = everything(host.root)
+    try:
+        found = check(site)
+    finally:
+        host.nginx.document_root = root
+        host.nginx.reload()
+
+    assert found["exit"] == 1
+    assert "a change made by SFTP is not seen" in found["web"][0]["text"]
+    assert everything(host.root) == before
 
 
 def test_what_cannot_be_checked_is_one_sentence(site: Publisher) -> None:
