@@ -12,6 +12,11 @@ post, prune. How it packs ten thousand files into a few round trips is its own a
     trees.py      what a whole release looks like in listings, and what is wrong with one
     layout.py     what stands where in every account, and what each layout decides for itself
     releases.py   the layout `releases`: readers follow a link from one whole tree to the next
+    served.py     which release stands in a real folder that readers see, and what was left in the middle there
+    renaming.py   the layout `rename`: two folders change places
+    inplace.py    the layout `inplace`: files are replaced one by one
+    moving.py     in which order that does no harm, how it is gone on with, and gone back from
+    standing.py   which layout an account has already, and which it gets
     patching.py   how a file is made on a mirror of one that it has
     verifying.py  does what was sent stand on the mirror as it was sent?
     lingering.py  which files of earlier releases linger beside a new one, and how they go
