@@ -25,6 +25,7 @@ post, prune. How it packs ten thousand files into a few round trips is its own a
     remembered.py what is known of an account, and how it came to be known
     trying.py     what can an account do? it is tried, and looked at afterwards
     choosing.py   which layout suits what an account can do, and why
+    naming.py     which names of a snapshot an account cannot hold
     account.py    what it takes to log in to a mirror's account
     bandwidth.py  how many bytes a second may be sent to it, by the time of day
     opening.py    an account becomes a Host

@@ -55,6 +55,7 @@ from mirrord.hosts.files import (
 from mirrord.hosts.layout import STAGING, TRASH, Layout, Turn, by_op, id_in
 from mirrord.hosts.lingering import NOTHING, Lingering, beside, left_lately, over, places_in, take_away
 from mirrord.hosts.lock import BEAT, DOUBT, OWN, Liveness, Lock, is_alive
+from mirrord.hosts.naming import refuse_names
 from mirrord.hosts.remembered import TRAITS, Server
 from mirrord.hosts.staging import Mending, Source, Staging, list_base
 from mirrord.hosts.standing import AUTO, Standing
@@ -330,6 +331,7 @@ class FilesHold:
         self._lock = lock
         self._nonce = nonce
         self._known = known
+        self._traits = traits
         self._links = traits.hard_link
         self._copies = traits.copy_data
         self._hashes = traits.hashes
@@ -430,6 +432,7 @@ class FilesHold:
 
     def stage(self, plan: Plan, signed: Signed, content: Content, seen: Callable[[Progress], None]) -> Staged:
         """Lay the snapshot out in staging/."""
+        refuse_names(self._layout.mirror, plan.target, self._traits, signed.manifest.entries)
         again = self._staging is not None and self._staging.plan.target == plan.target
         if not again:
             self._unproven, self._altered, self._wrong = set(), set(), False
