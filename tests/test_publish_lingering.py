@@ -392,6 +392,33 @@ def test_a_forged_folder_in_previous_is_taken_away(site: Site) -> None:
     assert site.lingering == OF_A
 
 
+def test_what_does_not_go_away_keeps_its_excuse_and_is_named(site: Site) -> None:
+    """Without what was signed of it, a file that stays would be one that nobody can explain."""
+    a, b = site.take(A, B)
+    site.publish(a)
+    site.publish(b)
+    site.looks = False
+    folder = site.disk.find(b"current/old/deep")
+    assert folder is not None
+    folder.names[b"logo.png"] = Node(Kind.FOLDER, 0o755, 0)  # which no REMOVE takes away
+    site.passes(2 * HOUR)
+
+    done = site.publish(b)
+
+    assert done.warnings == ("old/deep/logo.png: it does not go away",)
+    assert site.previous == [name(a)]
+
+
+def test_a_rollback_makes_assets_its_own_again(site: Site) -> None:
+    """The old content comes back as a new snapshot; what lingers then is what was wrong with the one between."""
+    a, b, again = site.take(A, B, A)
+    for signed in (a, b, again):
+        site.publish(signed)
+
+    assert site.lingering == OF_B
+    assert site.previous == [name(b)]
+
+
 @pytest.mark.parametrize("back", [False, True], ids=["in time", "late"])
 def test_a_release_that_is_led_to_again_has_what_lingers_now(site: Site, back: bool) -> None:
     """Somebody led readers back by hand, and the next sync leads them on again, to a release that stands."""
