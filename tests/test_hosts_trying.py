@@ -35,7 +35,7 @@ from mirrord.hosts.files import (
     Traits,
     Trouble,
 )
-from mirrord.hosts.host import FilesHost
+from mirrord.hosts.host import FilesHold, FilesHost
 from mirrord.hosts.lock import this_process
 from mirrord.hosts.memory import Cut as Broken
 from mirrord.hosts.memory import Disk, MemoryFiles
@@ -430,6 +430,10 @@ def test_a_second_publish_makes_no_more_requests_than_one_that_knows_nothing(
 # Real servers ---------------------------------------------------------------------------------------------
 
 
+def in_one_flight(ops: list[Op]) -> Steps[list[Outcome]]:
+    return (yield Flight(ops, ordered=True))
+
+
 @pytest.mark.parametrize("kind", list(SERVERS))
 def test_each_server_is_found_to_do_what_it_does(kind: str, module_lab: Lab) -> None:
     """The table of the contract's grounds was made by hand; finding out must come to the same."""
@@ -447,9 +451,14 @@ def test_each_server_is_found_to_do_what_it_does(kind: str, module_lab: Lab) -> 
         lacks -= {"replace", "replace_link"}  # it does what it does not announce
     assert {name for name in TRAITS if not found[name].works} - {"hashes"} == lacks
     assert found["hashes"].works is (kind == "proftpd")
-    with closing(open_host(account)) as host:
-        assert isinstance(host, FilesHost)
-        assert host.traits.replace is found["replace"].works
+    one, two = b".mirrord/temp.one", b".mirrord/temp.two"
+    with (
+        closing(open_host(account)) as host,
+        host.hold(this_process("home"), lambda _: None, host.survey()) as hold,
+    ):
+        assert isinstance(hold, FilesHold)
+        asked: list[Op] = [Create(one, b"1"), Create(two, b"2"), Rename(one, two, over=True), Remove(one), Remove(two)]
+        assert hold.do(in_one_flight(asked))[2].good is found["replace"].works
     assert not [path for path in (server.root / ".mirrord").rglob("*") if path.name != "trash"]
 
 
