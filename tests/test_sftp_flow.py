@@ -7,12 +7,13 @@ import io
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mirrord.delta import Copy, gaps
 from mirrord.errors import Damaged
 from mirrord.hosts.files import (
     Create,
@@ -22,6 +23,7 @@ from mirrord.hosts.files import (
     MakeFolder,
     Op,
     Outcome,
+    Patch,
     Put,
     Read,
     ReadLink,
@@ -35,11 +37,11 @@ from mirrord.hosts.files import (
     Walk,
 )
 from mirrord.hosts.sftp import wire
-from mirrord.hosts.sftp.dialogue import HARD_LINK, POSIX_RENAME, STATVFS, Terms
+from mirrord.hosts.sftp.dialogue import COPY_DATA, HARD_LINK, LARGEST_COPY, POSIX_RENAME, STATVFS, Terms
 from mirrord.hosts.sftp.flow import LARGEST_TREE, Flow
 from mirrord.hosts.sftp.wire import Attrs, Code, Malformed, OpenFlags, Reply, Request, Status
 
-ALL = frozenset({HARD_LINK, POSIX_RENAME, STATVFS})
+ALL = frozenset({COPY_DATA, HARD_LINK, POSIX_RENAME, STATVFS})
 TERMS = Terms(extensions=ALL, handles=1000, ordered=True)
 GOOD = Status(Code.OK)
 BAD = Status(Code.FAILURE, b"Failure")
@@ -108,8 +110,17 @@ class Peer:
                 data = self.files[self._open[handle][0]].data[offset : offset + min(length, self.longest_read)]
                 return wire.Data(bytes(data)) if data else Status(Code.EOF)
             case wire.Write(handle, offset, data):
-                self.files[self._open[handle][0]].data[offset : offset + len(data)] = data
+                written = self.files[self._open[handle][0]].data
+                written.extend(bytes(max(0, offset - len(written))))
+                written[offset : offset + len(data)] = data
                 return GOOD
+            case wire.CopyData(handle, offset, length, to, to_offset):
+                assert self._open[handle][0] != self._open[to][0]
+                data = self.files[self._open[handle][0]].data[offset : offset + length]
+                new = self.files[self._open[to][0]].data
+                new.extend(bytes(max(0, to_offset - len(new))))
+                new[to_offset : to_offset + len(data)] = data
+                return GOOD if len(data) == length else Status(Code.EOF)
             case wire.FStat(handle):
                 return wire.Attributes(self._attrs(self._open[handle][0]))
             case wire.FSetStat(handle, attrs):
@@ -262,7 +273,7 @@ def test_one_refused_block_fails_the_file(refused: int) -> None:
     outcome = line.one(put(b"f", b"x" * 4 * 32768))
     line.round_trip()
 
-    assert (outcome.trouble, outcome.text) == (Trouble.FAILED, "Failure")
+    assert (outcome.trouble, outcome.text) == (Trouble.FULL, "Failure")
     assert peer.of_kind(wire.FSetStat) == []
     assert peer.handles == 0
 
@@ -282,7 +293,7 @@ def test_a_disk_that_fills_up_stops_a_large_file_early() -> None:
 
     outcome = line.one(Put(b"f", 1 << 30, 1, 0o644, Endless))
 
-    assert outcome.trouble is Trouble.FAILED
+    assert outcome.trouble is Trouble.FULL
     assert len(peer.of_kind(wire.Write)) < 100
 
 
@@ -742,15 +753,25 @@ def test_free_space_counts_in_fragments_what_we_may_use() -> None:
         (Code.FILE_ALREADY_EXISTS, Trouble.EXISTS),
         (Code.FAILURE, Trouble.FAILED),
         (12345, Trouble.FAILED),
+        (Code.NO_SPACE, Trouble.FULL),
+        (Code.QUOTA_EXCEEDED, Trouble.FULL),
     ],
 )
 def test_statuses_keep_what_the_server_said(code: int, trouble: Trouble) -> None:
     """The words are often all there is to go by."""
-    line = Line(Peer(refuse=lambda _: Status(code, b"Quota \xff exceeded")))
+    line = Line(Peer(refuse=lambda _: Status(code, b"Sorry \xff no")))
 
     outcome = line.one(Remove(b"f"))
 
-    assert (outcome.trouble, outcome.text) == (trouble, "Quota \ufffd exceeded")
+    assert (outcome.trouble, outcome.text) == (trouble, "Sorry \ufffd no")
+
+
+@pytest.mark.parametrize("words", [b"No space left on device", b"Disk quota exceeded", b"write f: disk quota exceeded"])
+def test_a_server_that_says_that_there_is_no_room_is_believed(words: bytes) -> None:
+    """SFTP version 3 has no code for it, but servers pass on what their system says."""
+    line = Line(Peer(refuse=lambda _: Status(Code.FAILURE, words)))
+
+    assert line.one(put(b"f", b"x")).trouble is Trouble.FULL
 
 
 @pytest.mark.parametrize(
@@ -786,3 +807,97 @@ def test_work_is_spread_over_all_lanes() -> None:
     line.carry_out(put(b"%d" % n, bytes(10_000)) for n in range(1000))
 
     assert min(len(peer.files) for peer in peers) > 150
+
+
+BASE = bytes(range(256)) * 400
+
+
+def patch(path: bytes, *, check: tuple[tuple[int, int], ...] = ((0, 100), (60_000, 100)), size: int = 100_000) -> Patch:
+    """Return the making of a file of the one that stands at `base`, with ten new bytes in it."""
+    new = BASE[:50_000] + b"0123456789" + BASE[50_000 : size - 10]
+    copies = (Copy(0, 0, 50_000), Copy(50_000, 50_010, size - 50_010))
+    sent = b"".join(new[at : at + length] for at, length in gaps(copies, len(new)))
+    digest = hashlib.sha256(sent).digest()
+    return Patch(path, size, 1234, 0o644, lambda: io.BytesIO(new), digest, b"base", copies, check)
+
+
+def with_base(**how: Any) -> Peer:
+    """Return a peer that has the base."""
+    return Peer(files={b"base": File(bytearray(BASE))}, **how)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_many_patches_take_a_few_round_trips_and_leave_nothing_open(ordered: bool) -> None:
+    """What the other side copies is asked for at once, as what it is sent."""
+    peer = with_base()
+    line = Line(peer, terms=replace(TERMS, ordered=ordered))
+
+    outcomes = line.carry_out(patch(b"%d" % n) for n in range(200))
+    assert [outcome for outcome in outcomes if not outcome.good] == []
+    assert line.rounds <= (8 if ordered else 10)
+    assert peer.files[b"7"].data[49_999:50_011] == BASE[49_999:50_000] + b"0123456789" + BASE[50_000:50_001]
+    assert peer.handles == 0
+
+
+@pytest.mark.parametrize("limit", [2, 3, 7])
+def test_patches_wait_for_the_two_handles_that_each_needs(limit: int) -> None:
+    """Two that hold one handle each and wait for another would wait for ever."""
+    peer = with_base(handle_limit=limit)
+    line = Line(peer, terms=replace(TERMS, handles=limit))
+
+    outcomes = line.carry_out(patch(b"%d" % n) if n % 2 else put(b"%d" % n, b"x") for n in range(60))
+    assert [outcome for outcome in outcomes if not outcome.good] == []
+    assert peer.handles == 0
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_where_there_is_one_handle_only_a_patch_fails_and_a_put_does_not(ordered: bool) -> None:
+    """The file is sent whole then; what matters is that all comes to an end."""
+    peer = with_base(handle_limit=1)
+    line = Line(peer, terms=replace(TERMS, ordered=ordered))
+
+    outcomes = line.carry_out([patch(b"a"), put(b"b", b"x"), patch(b"c"), put(b"d", b"y")])
+    assert {outcome.op.path: outcome.good for outcome in outcomes if isinstance(outcome.op, Put)} == {
+        b"b": True,
+        b"d": True,
+    }
+    assert {outcome.trouble for outcome in outcomes if isinstance(outcome.op, Patch)} == {Trouble.FAILED}
+    assert peer.handles == 0
+    assert ordered or b"a" not in peer.files
+
+
+def test_a_giant_is_copied_in_pieces_that_do_not_pile_up() -> None:
+    """While a server copies it answers nothing, a heartbeat neither: little is asked of it ahead."""
+    peer = with_base(refuse=lambda request: GOOD if isinstance(request, wire.CopyData) else None)
+    line = Line(peer)
+    giant = 100 * LARGEST_COPY + 1
+    whole = Patch(b"f", giant, 1, 0o644, io.BytesIO, hashlib.sha256(b"").digest(), b"base", (Copy(0, 0, giant),))
+
+    outcome = line.one(whole)
+    copies = [request for request in peer.asked if isinstance(request, wire.CopyData)]
+    assert outcome.good
+    assert sum(copy.length for copy in copies) == giant
+    assert all(0 < copy.length <= LARGEST_COPY and copy.offset == copy.to_offset for copy in copies)
+    assert line.rounds > 15
+
+
+@pytest.mark.parametrize("kind", [wire.CopyData, wire.Write, wire.Read, wire.FSetStat])
+def test_one_refused_request_fails_a_patch(kind: type[Request]) -> None:
+    """As with a file that is sent: every reply counts."""
+    peer = with_base(refuse=lambda request: BAD if isinstance(request, kind) else None)
+
+    outcome = Line(peer).one(patch(b"f"))
+    assert outcome.trouble is Trouble.FAILED
+    assert peer.files[b"f"].mtime == 0
+    assert peer.handles == 0
+
+
+def test_a_patch_is_read_back_and_what_came_out_wrong_is_not_committed() -> None:
+    """A server that copies from the wrong place says that all went well."""
+    peer = with_base()
+    peer.files[b"base"].data[60_050] ^= 1
+
+    outcome = Line(peer).one(patch(b"f"))
+    assert outcome.trouble is Trouble.FAILED
+    assert outcome.text == "what was copied is not what we had written, at byte 60000"
+    assert peer.of_kind(wire.FSetStat) == []
