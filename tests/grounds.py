@@ -72,8 +72,8 @@ LACKS: Mapping[str, frozenset[str]] = {
 
 LAYOUTS: Mapping[str, frozenset[str]] = {
     "releases": frozenset({"symlink", "replace_link", "rename_folder", "exclusive", "mtime"}),
-    "rename": frozenset({"rename_folder", "exclusive", "mtime"}),
-    "inplace": frozenset({"exclusive", "mtime"}),
+    "rename": frozenset({"rename_folder", "mtime"}),
+    "inplace": frozenset({"mtime"}),
 }
 """What each layout asks of an account, the best first."""
 
