@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mirrord.errors import Braked, MirrordError, Refused, Unavailable
 from mirrord.hosts.files import (
     Create,
+    List,
     MakeFolder,
     Op,
     Outcome,
@@ -22,6 +23,7 @@ from mirrord.hosts.files import (
     Symlink,
     Traits,
     Trouble,
+    Walk,
 )
 from mirrord.hosts.memory import Cut, Disk, Killed, MemoryFiles
 from mirrord.hosts.moving import rank
@@ -124,6 +126,8 @@ class SeesFiles(Eyes):
             pages = [path for path in new if path.endswith(b".html")]
             assert all(seen.get(path) == new[path] for path in pages), "the home page came too early"
         card = OWN + b"snapshot.json"
+        withdrawn = [path for path in old if path not in new and path not in seen and rank(path) < 2]
+        assert withdrawn == [] or seen.get(card) == new[card], "an asset went before all else was there"
         if card in seen and seen[card] == new[card]:
             assert all(seen.get(path) == data for path, data in new.items()), "the card came too early"
             assert not [path for path in seen if path not in new and rank(path) >= 2], "a withdrawn page was there"
@@ -367,6 +371,23 @@ def test_somebodys_copy_of_our_own_site_is_not_ours_either(layout: str) -> None:
     assert set(disk.tree(b"current")) >= {OWN + b"snapshot.json"}
 
 
+@pytest.mark.parametrize("layout", ["rename", "inplace"])
+def test_a_site_that_comes_to_stand_there_while_we_stage_is_not_touched_either(layout: str) -> None:
+    """The look before is not the look that counts."""
+    publisher, disk = Publisher(), Disk()
+    files = MemoryFiles(disk, traits=POOR)
+
+    def come(_: int) -> None:
+        if any(isinstance(op, Put) for op in files.done):
+            disk.tick = None
+            MemoryFiles(disk).in_order([MakeFolder(b"current"), Create(b"current/page", b"theirs")])
+
+    disk.tick = come
+    with pytest.raises((Braked, Refused), match="adopt it first"):
+        publisher.publish(files, publisher.take(SITE), layout=layout)
+    assert served(disk) == {b"page": b"theirs"}
+
+
 def test_a_site_that_comes_to_stand_there_just_before_the_switch_is_put_back() -> None:
     """Two renames ask no questions: what was taken away turns out to be somebody's, and returns to its place."""
     publisher = Publisher()
@@ -466,6 +487,21 @@ def test_only_what_changed_is_sent_and_what_was_replaced_is_kept(way: Way) -> No
     elif traits.hard_link:
         assert (result.files_sent, result.files_linked) == (6, 2)
     assert result.layout == layout
+
+
+def test_looking_at_a_mirror_lists_no_folder_of_the_site(way: Way) -> None:
+    """A site may have fifty thousand files in one folder: naming them takes hundreds of round trips."""
+    _, traits, _ = way
+    publisher = Publisher()
+    seen, (first,) = stand(publisher, way)
+
+    files = connect(seen, traits)
+    result = publisher.publish(files, first, layout="auto")
+    listed = {op.path for op in files.done if isinstance(op, List | Walk) and op.path.startswith(b"current")}
+    assert result.result == "unchanged"
+    assert {path for path in listed if not path.startswith(b"current/.well-known/mirrord")} == set()
+    assert files.flights <= 2
+    assert not [op for op in files.done if isinstance(op, Create | Put | Rename | MakeFolder)], "nor takes the lock"
 
 
 def test_the_time_of_a_switch_is_measured(way: Way) -> None:

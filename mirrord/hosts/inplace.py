@@ -66,6 +66,8 @@ class Inplace(ServedFolder):
         staged = need(answers[Walk(top)], doing).value
         walked = answers[Walk(self.serve)]
         there = {p for p, told in (walked.value if walked.good else {}).items() if told.kind is not Kind.FOLDER}
+        if turn.instead_of is None and there:
+            raise self.foreign(self.obstacle("a real folder that mirrord did not make"))
         moved = {p: (told.size, told.mtime) for p, told in staged.items() if told.kind is Kind.FILE}
         removed = tuple(sorted(there.difference(turn.tree.files)))
         note = Note(turn.instead_of, turn.release, moved, removed, frozenset(moved.keys() - there))
@@ -76,7 +78,7 @@ class Inplace(ServedFolder):
         left = [Create(left_path(turn.instead_of, turn.nonce), b"")] if turn.instead_of is not None else []
         *_, outcome = yield Flight([*left, Rename(temp, moves.path)], ordered=True)
         need(outcome, doing)
-        yield from moves.run(note)
+        yield from moves.run(note, (staged, walked.value if walked.good else {}))
         return Turned(gap=moves.times.gap, mixture=moves.times.mixture)
 
     def _make(self, put: Put, doing: str) -> Steps[Outcome]:

@@ -54,6 +54,7 @@ from mirrord.siblings import base_of
 if TYPE_CHECKING:
     from mirrord.hosts.served import ServedFolder
 
+Listing = Mapping[bytes, Attributes]
 _LONGEST_NOTE = 1 << 28
 _REFERRING = frozenset((b"css", b"js", b"mjs", b"json", b"webmanifest", b"svg", b"wasm"))
 _PAGES = (2, 3)
@@ -184,10 +185,13 @@ class Moves:
         else:
             yield from self.finish(note)
 
-    def run(self, note: Note) -> Steps[None]:
-        """Move everything, and say so in a note of its own; raises Refused after going back."""
+    def run(self, note: Note, listed: tuple[Listing, Listing]) -> Steps[None]:
+        """Move everything, and say so in a note of its own; raises Refused after going back.
+
+        `listed` is how what is to be moved is listed, and what stands where readers look.
+        """
         try:
-            yield from self.forward(note)
+            yield from self.forward(note, listed)
         except (Refused, Incomplete) as e:
             yield from self.back(note)
             raise Refused(f"{e}; what had been moved was moved back") from e
@@ -195,9 +199,13 @@ class Moves:
 
     # Forward.
 
-    def forward(self, note: Note) -> Steps[None]:
+    def forward(self, note: Note, listed: tuple[Listing, Listing] | None = None) -> Steps[None]:
         """Make the moves that are left, in their order."""
-        staged, there, saved = yield from self._look()
+        saved: Listing = {}
+        if listed is not None:
+            staged, there = dict(listed[0]), dict(listed[1])
+        else:
+            staged, there, saved = yield from self._look()
         if not there:  # never touch the mode of one that stands: a hoster may have set it
             made = yield Flight([Stat(self.layout.serve)])
             if made[0].trouble is Trouble.MISSING:

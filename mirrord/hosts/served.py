@@ -71,15 +71,25 @@ class ServedFolder(Layout):
 
     def look(self) -> list[Op]:
         """Ask what stands where readers look, what the notes say, and what stands elsewhere."""
-        folder = self.serve + b"/" + OWN_FOLDER
-        return [Stat(self.serve), List(self.serve), List(folder), List(OWN), List(RELEASES)]
+        return [Stat(self.serve), List(self.serve + b"/" + OWN_FOLDER), List(OWN), List(RELEASES)]
 
     def look_closer(self, answers: Answers) -> Steps[Answers]:
-        """Look into what broken-off switches left."""
+        """Look into what broken-off switches left, and into a folder of which no note says that it is ours.
+
+        What is ours is not listed: a site may have any number of files.
+        """
         swaps = [name for name in self.names(answers, OWN) if name.startswith(SWAP)]
-        if not swaps:
-            return answers
-        return {**answers, **by_op((yield Flight([List(OWN + b"/" + name) for name in swaps])))}
+        if swaps:
+            answers = {**answers, **by_op((yield Flight([List(OWN + b"/" + name) for name in swaps])))}
+        stat = answers[Stat(self.serve)]
+        if (
+            stat.good
+            and stat.value.kind is Kind.FOLDER
+            and self._current(answers) is None
+            and not self._moving(answers)
+        ):
+            answers = {**answers, **by_op((yield Flight([List(self.serve)])))}
+        return answers
 
     def served_by(self, answers: Answers) -> SnapshotId | None:
         """Return the release that readers see; raises Braked where it is nobody's of ours."""
@@ -105,7 +115,8 @@ class ServedFolder(Layout):
         current = self._current(answers)
         if current is not None or self._moving(answers):
             return current, None
-        if answers[List(self.serve)].good and not self.names(answers, self.serve):
+        listed = answers.get(List(self.serve))
+        if listed is None or (listed.good and not listed.value):  # not listed: it was empty when it was looked into
             return None, None
         return None, self.obstacle("a real folder that mirrord did not make")
 
