@@ -173,3 +173,16 @@ def test_a_server_that_offers_to_tell_its_limits_is_asked(lab: Lab) -> None:
     assert (silent.server.told, silent.server.block) == (False, 32768)
     told.close()
     silent.close()
+
+
+def test_a_mode_that_is_not_kept_is_said_where_it_would_keep_readers_out(lab: Lab) -> None:
+    """rclone says OK to every mode and sets none: under its own umask a web server may or may not get in."""
+    open_to_all = SftpFiles.open(account_on(lab.rclone(umask="022")))
+    closed = SftpFiles.open(account_on(lab.rclone(umask="077")))
+    (private,) = open_to_all.carry_out([MakeFolder(b"d", 0o700)])
+    (public,) = closed.carry_out([MakeFolder(b"d", 0o755)])
+
+    assert private.good
+    assert (public.good, public.text) == (False, "its mode stays 700 although the server says that it is now 755")
+    open_to_all.close()
+    closed.close()
