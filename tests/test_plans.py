@@ -146,11 +146,13 @@ def two(lab: Lab, sshd: Sshd) -> Iterator[Fleet]:
         big = bytearray(os.urandom(300_000))
         made.write("big.bin", bytes(big))
         made.write("old.html", b"<h1>Old</h1>")
+        made.write("old.css", b"h1 {}")
         made.write("moved.html", b"<h1>Moved</h1>" * 20)
         assert {row["result"] for row in made.verb("sync")["mirrors"]} == {"published"}
         big[1000:1010] = b"0123456789"
         made.write("big.bin", bytes(big))
         (made.folder / "source" / "old.html").unlink()
+        (made.folder / "source" / "old.css").unlink()
         (made.folder / "source" / "moved.html").rename(made.folder / "source" / "here.html")
         made.write("twice/a.html", b"<h1>Twice</h1>")
         made.write("index.html", b"<h1>New</h1>")
@@ -187,7 +189,7 @@ def test_a_dry_run_shows_which_files_and_changes_nothing(two: Fleet) -> None:
     assert plan["sent"]["paths"] == ["index.html", "twice/a.html"]
     assert plan["moved"] == {"files": 1, "paths": ["here.html"]}
     assert plan["patched"] == {"files": 1, "paths": ["big.bin"]}
-    assert plan["removed"]["paths"] == ["moved.html", "old.html"]
+    assert plan["removed"]["paths"] == ["moved.html", "old.css", "old.html"]
     assert (plan["instead_of"], plan["base"]) == (before[0], before[0])
     assert shown["mirrors"][0]["bytes_sent"] < 20_000
     assert again["plan"] == shown["plan"]

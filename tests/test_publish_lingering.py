@@ -12,11 +12,13 @@ import pytest
 from mirrord.errors import Unavailable
 from mirrord.hosts import Linger
 from mirrord.hosts.files import Kind, List, Op, Outcome
+from mirrord.hosts.lingering import foretell
 from mirrord.hosts.memory import Cut, Disk, Killed, MemoryFiles, Node
 from mirrord.manifest import OWN_FOLDER, PREVIOUS, Signed, extra_files, parse_snapshot
+from mirrord.plan import make_plan
 from mirrord.publish import Published
 from mirrord.trust.previous import Believed, check_earlier, in_previous, may_linger
-from tests.publishing import IDENTITY, Publisher, litter, releases, served
+from tests.publishing import IDENTITY, Publisher, host_on, litter, releases, served
 
 HOUR = 3600.0
 A = {
@@ -485,6 +487,32 @@ def test_in_every_layout_what_had_its_time_goes_with_the_next_release(layout: st
 
     assert site.strange(served(site.disk)) == []
     assert (site.lingering, site.previous) == (OF_B, [name(b)])
+
+
+@pytest.mark.parametrize(("layout", "lacks"), LAYOUTS)
+def test_what_travels_for_them_is_foretold_to_the_last_byte(layout: str, lacks: dict[str, Any]) -> None:
+    """A dry run shows what a publish will send; on poor hosts these files are a part of it."""
+    site = Site(looks=False, layout=layout, lacks=lacks)
+    a, b, c = site.take(A, B, C)
+    site.publish(a)
+    linger = Linger(HOUR, site.publisher.taken.get)
+    for before, signed in ((a, b), (b, c)):
+        files = MemoryFiles(site.disk)
+        files.traits = replace(files.traits, **lacks)
+        found = host_on(files, layout=layout).survey()
+        held = before.manifest
+        plan = make_plan("lyon", signed.snapshot.id, signed.manifest, found.current, found.current, held)
+        links = files.traits.hard_link
+
+        foretold = foretell(signed, plan, found, linger, site.time, links=links)
+        sent = site.publish(signed).bytes_sent
+
+        lacking = [signed.manifest.entries[path].size for path in plan.send]
+        if not links and layout != "inplace":
+            lacking += [signed.manifest.entries[path].size for path in plan.link]
+        own = {**signed.fixed_files(), **signed.changing_files()}
+        assert foretold == sent - sum(lacking) - sum(map(len, own.values())) > 0
+        site.passes(60)
 
 
 def test_where_files_stay_in_place_they_are_not_sent_again() -> None:

@@ -23,6 +23,8 @@ from typing import BinaryIO
 from mirrord.comparing import Comparer
 from mirrord.control.works import Works
 from mirrord.errors import BadConfig, BadUsage, Braked, Damaged, MirrordError
+from mirrord.hosts import Linger
+from mirrord.hosts.lingering import foretell
 from mirrord.hosts.opening import open_host
 from mirrord.hosts.staging import once_each
 from mirrord.manifest import Manifest, Signed, Snapshot, SnapshotId, snapshot_id
@@ -129,6 +131,8 @@ def _rehearse(works: Works, mirror: str, signed: Signed, compare: Compare, *, al
     sent, twins = once_each(plan.send, entries, ()) if outlook.links else (list(plan.send), {})
     own = {**signed.fixed_files(), **signed.changing_files()}
     travels = sum(entries[path].size for path in sent) + sum(p.delta.sent for p in plan.patch.values())
+    linger = Linger(settings.publish.grace, works.store.earlier)
+    travels += foretell(signed, plan, outlook.survey, linger, time.time(), links=outlook.links)
     published = Published(
         mirror,
         "planned",

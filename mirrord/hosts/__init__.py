@@ -34,7 +34,7 @@ post, prune. How it packs ten thousand files into a few round trips is its own a
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -68,6 +68,10 @@ class Linger:
     """What we know of an earlier release; None where we never had it, or do not any more."""
     doubted: frozenset[bytes] = frozenset()
     """Paths of what is served whose bytes somebody saw to be wrong: they are not linked from there."""
+
+    def know(self, releases: Iterable[SnapshotId]) -> list[Signed]:
+        """Return what we know of some releases."""
+        return [one for release in releases if (one := self.earlier(release)) is not None]
 
 
 NO_GRACE = Linger()

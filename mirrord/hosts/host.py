@@ -18,7 +18,6 @@ from io import BytesIO
 from itertools import chain
 from typing import TypeVar
 
-from mirrord.assets import is_page
 from mirrord.errors import Cancelled, Full, MirrordError, Unavailable, Unverified
 from mirrord.hosts import (
     NO_GRACE,
@@ -53,7 +52,7 @@ from mirrord.hosts.files import (
     Walk,
 )
 from mirrord.hosts.layout import STAGING, TRASH, Layout, Turn, by_op, id_in
-from mirrord.hosts.lingering import NOTHING, Lingering, beside, left_lately, over, places_in, take_away
+from mirrord.hosts.lingering import NOTHING, Lingering, beside, left_lately, left_with, over, places_in, take_away
 from mirrord.hosts.lock import BEAT, DOUBT, OWN, Liveness, Lock, is_alive
 from mirrord.hosts.naming import refuse_names
 from mirrord.hosts.remembered import TRAITS, Server
@@ -393,21 +392,15 @@ class FilesHold:
 
     def _earlier(self, names: Iterable[bytes]) -> list[Signed]:
         """Return what we know of the releases with these names."""
-        releases = [release for name in names if (release := id_in(name)) is not None]
-        return [one for release in releases if (one := self._linger.earlier(release)) is not None]
+        return self._linger.know(release for name in names if (release := id_in(name)) is not None)
 
     def _lingering(self, signed: Signed, plan: Plan) -> Lingering:
         """Say which files of earlier releases will linger beside one that is led to now."""
-        instead_of = plan.instead_of
         grace = self._linger.grace
-        if grace <= 0:
-            return NOTHING
-        if not self._lock.server_time and self.found.left.keys() - {instead_of}:
+        if grace > 0 and not self._lock.server_time and self.found.left.keys() - {plan.instead_of}:
             self._crew.run(self._confirm())  # its server does not say what time it is when a file is made
-        lately = set(left_lately(self.found.left, self._lock.server_time, grace)) - {instead_of}
-        if instead_of is not None and (plan.base != instead_of or not all(map(is_page, plan.removed))):
-            lately.add(instead_of)  # else nothing of it is gone but pages: what was signed of it need not be read
-        return beside(signed, self._earlier(release.encode() for release in lately))
+        releases = left_with(plan, self.found.left, self._lock.server_time, grace)
+        return beside(signed, self._linger.know(releases))
 
     def _lacking(self, lingering: Lingering) -> Steps[Lingering]:
         """Return what of it has to be laid out: all, or what does not stand where readers will look for it."""

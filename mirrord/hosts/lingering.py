@@ -16,10 +16,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 
 from mirrord.assets import is_page, lingering
-from mirrord.hosts.files import Attributes, Link, Op, Outcome, Put, Remove, RemoveFolder, Rename, Trouble
+from mirrord.hosts import Linger
+from mirrord.hosts.files import Attributes, Kind, Link, Op, Outcome, Put, Remove, RemoveFolder, Rename, Trouble
 from mirrord.hosts.steps import Flight, Steps, need
-from mirrord.hosts.trees import Expected, Tree, agrees, own_files, sizes_of
+from mirrord.hosts.trees import Expected, Tree, agrees, own_files, sizes_of, tree_of
 from mirrord.manifest import MANIFEST_NAME, OWN_FOLDER, PREVIOUS, SIGNATURE_SUFFIX, Entry, Manifest, Signed, SnapshotId
+from mirrord.plan import Plan, Survey
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,19 @@ def left_lately(left: Mapping[SnapshotId, int], now: float, grace: float) -> fro
     return frozenset(release for release, when in left.items() if abs(now - when) < grace)
 
 
+def left_with(plan: Plan, left: Mapping[SnapshotId, int], now: float, grace: float) -> set[SnapshotId]:
+    """Return the releases of which something may linger beside the plan's target; both clocks are the mirror's.
+
+    Where nothing but pages of the release before is gone, it is not among them: what was signed of it need not be read.
+    """
+    if grace <= 0:
+        return set()
+    releases = set(left_lately(left, now, grace)) - {plan.instead_of}
+    if plan.instead_of is not None and (plan.base != plan.instead_of or not all(map(is_page, plan.removed))):
+        releases.add(plan.instead_of)
+    return releases
+
+
 _SKEW = 60.0
 """Seconds by which a mirror's clock may be ahead of ours before we ask it for its time."""
 
@@ -145,6 +160,34 @@ def sources(
         if agrees(listed.get(existing), (len(data), mtime)):
             links[path] = top + b"/" + existing
     return links
+
+
+def bytes_to_send(wanted: Lingering, base: Signed | None, before: Lingering, *, links: bool, in_place: bool) -> int:
+    """Foretell how much travels for these if the mirror holds the release `base`, and `before` beside it, as it should.
+
+    `links`: it makes hard links. `in_place`: what stands there is not laid out.
+    """
+    if base is None or not wanted.own:
+        links = in_place = False
+    stands: dict[bytes, Attributes] = {}
+    if base is not None and (links or in_place):
+        files = before.beside(tree_of(base)).files
+        stands = {path: Attributes(Kind.FILE, size, mtime, 0o644) for path, (size, mtime) in files.items()}
+    laid = wanted.lacking(stands) if in_place else wanted
+    there = sources(laid, base.snapshot.id, b"", stands) if base is not None and links else {}
+    sizes = {path: entry.size for path, entry in laid.entries.items()}
+    sizes |= {path: len(data) for path, (data, _) in laid.own.items()}
+    return sum(size for path, size in sizes.items() if path not in there)
+
+
+def foretell(signed: Signed, plan: Plan, found: Survey, linger: Linger, wall: float, *, links: bool) -> int:
+    """Return how many bytes will travel for what lingers beside a snapshot; `wall` is our own time, Unix seconds."""
+    wanted = beside(signed, linger.know(left_with(plan, found.left, wall, linger.grace)))
+    base = linger.earlier(plan.base) if plan.base is not None and wanted.own else None
+    releases = {release.encode(): release for release in found.left}
+    there = linger.know(releases[name] for name in found.previous if name in releases)
+    before = beside(base, there) if base is not None else NOTHING
+    return bytes_to_send(wanted, base, before, links=links, in_place=found.layout == "inplace")
 
 
 @dataclass
