@@ -46,7 +46,7 @@ def _open_files(account: Account, timeout: float) -> tuple[Files, Remembered | N
     """Return the account's files, and what is known of them where anybody keeps it."""
     if account.directory is not None:
         return DirectoryFiles(account.directory / account.root), None
-    with _without("invoke"):  # paramiko would load it for commands in ssh_config, which it never reads for us
+    with without("invoke"):  # paramiko would load it for commands in ssh_config, which it never reads for us
         from mirrord.hosts.sftp.session import SftpFiles  # paramiko, only for who logs in
     files = SftpFiles.open(account, timeout=timeout)
     if account.memory is None:
@@ -58,7 +58,7 @@ def _open_files(account: Account, timeout: float) -> tuple[Files, Remembered | N
 
 
 @contextmanager
-def _without(module: str) -> Iterator[None]:
+def without(module: str) -> Iterator[None]:
     """Let imports find a module that they can do without missing, where nobody has loaded it: it costs 45 ms."""
     modules: dict[str, object] = vars(sys)["modules"]
     absent = module not in modules

@@ -82,6 +82,26 @@ class Line:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+class Straight(Line):
+    """No way at all: the server itself."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.port = server.port
+
+    def __enter__(self) -> Self:
+        """Nothing is to be waited for."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is to be ended."""
+
+    @property
+    def cpu(self) -> float:
+        """Nothing."""
+        return 0.0
+
+
 class Contender(Protocol):
     """Brings a folder to an account; every verb is timed as a whole."""
 
@@ -134,6 +154,7 @@ class Rclone:
     name = "rclone sync --transfers 32"
 
     def __init__(self, line: Line, source: Path) -> None:
+        self.stopped = False
         server = line.server
         self._source = source
         self._root = server.root
@@ -143,8 +164,17 @@ class Rclone:
 
     def publish(self, run: int) -> None:
         """See Contender."""
+        self.publish_within(run, None)
+
+    def publish_within(self, run: int, seconds: float | None) -> None:
+        """Publish, and give it up after so many seconds; `stopped` tells."""
         command = [program("rclone"), "--config", str(self._config), "--transfers", "32", "--log-level", "ERROR"]
-        subprocess.run([*command, "sync", str(self._source), f"host:{self._root}/rclone-{run}"], check=True)
+        try:
+            subprocess.run(
+                [*command, "sync", str(self._source), f"host:{self._root}/rclone-{run}"], check=True, timeout=seconds
+            )
+        except subprocess.TimeoutExpired:
+            self.stopped = True
 
 
 class Mirrord:

@@ -1,12 +1,13 @@
 """mirrord in a process of its own, as the daemon is one: told what to do line by line, it says what that took.
 
-Each line on its input is a JSON object: `do` is `take`, `publish` (to one account or to several at once) or `stop`. Each
-line of its output is one too: `seconds`, the processor's `user` and `system` seconds, and `resident`, the most bytes
-of memory that it had so far.
+Each line on its input is a JSON object: `do` is `take`, `publish` (to one account or to several at once) or `stop`.
+Each line of its output is one too: `seconds`, the processor's `user` and `system` seconds, and `resident`, the most
+bytes of memory that it had so far. With `profile` it tells in `slow` which functions took longest.
 """
 
 from __future__ import annotations
 
+import cProfile
 import json
 import os
 import resource
@@ -30,6 +31,9 @@ from mirrord.snapshot.source import Source
 from mirrord.snapshot.store import Store
 from mirrord.trust.keys import Signers, new_signing_key
 
+MOST_SHOWN = 8
+"""Functions of a profile that are told."""
+
 _ANYTHING = Guard(removed_percent=100.0, removed_files=10**9)
 
 
@@ -46,16 +50,24 @@ class Publisher:
         self._store.take(self._source, self._key, _ANYTHING, now_wall=time.time(), next_expected_in=86400.0)
         return {}
 
-    def publish(self, accounts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def publish(self, accounts: Sequence[Mapping[str, Any]], *, profile: bool = False) -> dict[str, Any]:
         """Publish the newest snapshot to all of them at once, each by a thread of its own as in the daemon."""
+        profiler = cProfile.Profile() if profile else None
         newest = self._store.newest()
         assert newest is not None
         signed = self._store.load(newest)
-        with ThreadPoolExecutor(len(accounts)) as crew:
-            results = list(crew.map(partial(self._publish_to, signed), accounts))
+        if profiler is not None:
+            results = [profiler.runcall(self._publish_to, signed, accounts[0])]
+        else:
+            with ThreadPoolExecutor(len(accounts)) as crew:
+                results = list(crew.map(partial(self._publish_to, signed), accounts))
         wrong = [result.error for result in results if result.error is not None]
         assert not wrong, wrong
-        return {"bytes_sent": sum(result.bytes_sent for result in results), "result": results[0].result}
+        return {
+            "bytes_sent": sum(result.bytes_sent for result in results),
+            "result": results[0].result,
+            "slow": slowest(profiler) if profiler is not None else [],
+        }
 
     def _publish_to(self, signed: Signed, said: Mapping[str, Any]) -> Published:
         account = Account(
@@ -81,6 +93,18 @@ class Publisher:
         )
 
 
+def slowest(profiler: cProfile.Profile) -> list[tuple[str, float]]:
+    """Return the functions that took longest by themselves, waiting and all, with their seconds."""
+    found = sorted(profiler.getstats(), key=lambda entry: -entry.inlinetime)[:MOST_SHOWN]
+    return [(_name(entry.code), entry.inlinetime) for entry in found]
+
+
+def _name(code: Any) -> str:
+    if isinstance(code, str):
+        return code
+    return f"{Path(code.co_filename).parent.name}/{Path(code.co_filename).name}:{code.co_name}"
+
+
 def measured(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Do it, and tell what it took."""
     before, began = resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
@@ -103,7 +127,11 @@ def main() -> None:
         order = json.loads(line)
         if order["do"] == "stop":
             return
-        work = publisher.take if order["do"] == "take" else partial(publisher.publish, order["accounts"])
+        work = (
+            publisher.take
+            if order["do"] == "take"
+            else partial(publisher.publish, order["accounts"], profile=order.get("profile", False))
+        )
         print(json.dumps(measured(work)), flush=True)
 
 
