@@ -157,6 +157,18 @@ def test_what_cannot_be_linked_is_copied_where_it_lies(publisher: Publisher, why
     assert whole(disk, second, publisher.content)
 
 
+@pytest.mark.parametrize("layout", ["releases", "rename", "inplace"])
+def test_every_layout_patches(publisher: Publisher, layout: str) -> None:
+    """The poor hosts have the slow lines."""
+    disk = Disk()
+    first, second = publisher.take(SITE), publisher.take(CHANGED)
+    publisher.publish(MemoryFiles(disk), first, layout=layout)
+
+    result = publisher.publish(MemoryFiles(disk), second, layout=layout)
+    assert (result.layout, result.files_sent, result.files_patched) == (layout, 1, 1)
+    assert whole(disk, second, publisher.content)
+
+
 @pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it, unanswered"])
 @pytest.mark.parametrize("mixed", [False, True], ids=["in order", "mixed"])
 def test_a_publish_with_patches_cut_at_any_request_is_finished_by_the_next(after: bool, mixed: bool) -> None:
