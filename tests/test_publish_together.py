@@ -206,7 +206,7 @@ def test_all_switch_together_when_the_slow_one_is_ready(three: Fleet) -> None:
 
     found = three.verb("sync")
     assert {three.serves(mirror) for mirror in three.lines} == {found["snapshot"]["id"]}
-    assert found["skew_seconds"] < 0.8
+    assert found["skew_seconds"] < 1.2
     (event,) = [event for event in three.events("publish") if "skew_seconds" in event.details]
     assert "3 mirrors switched to" in event.what
     assert min(event.details["after_seconds"].values()) == 0.0
@@ -220,7 +220,7 @@ def test_two_go_together_and_the_slow_one_as_it_comes(three: Fleet) -> None:
     assert {row["result"] for row in found.values()} == {"published"}
     (event,) = [event for event in three.events("publish") if "skew_seconds" in event.details]
     after = event.details["after_seconds"]
-    assert after["lyon"] - after["milan"] < 0.5
+    assert after["lyon"] - after["milan"] < 0.8
     assert after["oslo"] > 0.8
 
 
