@@ -404,6 +404,26 @@ def test_syncing_says_how_far_apart_the_switches_were(mirrord: Type, desk: Scrip
     assert "readers of 2 mirrors were led over within 0.03 s" in mirrord("sync").out
 
 
+@pytest.mark.parametrize(
+    ("layout", "mixture", "gap", "said"),
+    [
+        ("inplace", 2.34, 0.0, "lyon: readers could see files of two releases for 2.3 s (layout inplace: it is so)"),
+        ("inplace", 2.34, 0.004, "files of two releases for 2.3 s and a file missing for 4.0 ms"),
+        ("rename", 0.0, 0.0006, "lyon: readers could see nothing for 0.6 ms (layout rename: it is so)"),
+    ],
+)
+def test_syncing_says_what_readers_could_notice(
+    mirrord: Type, desk: ScriptedDesk, layout: str, mixture: float, gap: float, said: str
+) -> None:
+    """A switch that is not one step is no secret, nor is why."""
+    lyon = {**row("lyon"), "layout": layout, "layout_why": "it is so", "mixture_seconds": mixture, "gap_seconds": gap}
+    desk.answers["sync"] = synced(lyon, row("milan"))
+
+    out = " ".join(mirrord("sync").out.split())
+    assert said in out
+    assert "milan: readers" not in out
+
+
 def test_a_put_off_snapshot_is_exit_code_75(mirrord: Type, desk: ScriptedDesk) -> None:
     """The next regular try does it; a timer may pass over it."""
     desk.answers["snapshot"] = PutOff("example: taking a snapshot: log.txt keeps changing; add it to exclude")
@@ -854,7 +874,7 @@ def test_an_option_without_its_file_is_a_usage_error(mirrord: Type) -> None:
 def test_every_verb_of_the_contract_is_there(mirrord: Type) -> None:
     """With its help and its --json."""
     verbs = (
-        "run status sync snapshot snapshots rollback check verify explain switch hold unhold drain undrain ack history"
+        "run status sync snapshot snapshots rollback check verify explain switch hold unhold drain undrain ack history drill"
     )
 
     for verb in [*verbs.split(), "restore", "demo", "config check", "config show", "config example"]:
@@ -900,3 +920,21 @@ def test_every_screen_stands_a_mirror_that_was_never_seen(mirrord: Type, desk: S
     assert "web -> nobody knows whom\n  the zone is unread: not read yet\n" in out
     assert not [line for line in out.splitlines() if line != line.rstrip()]
     assert screens.__doc__
+
+
+def test_a_drill_asks_first_shows_its_steps_and_fails_where_readers_would_not_be_helped(
+    mirrord: Type, desk: ScriptedDesk
+) -> None:
+    """It writes into the zone, on a name of its own; what it found out is a table of steps."""
+    step = {"name": "decide", "ok": True, "seconds": 0.01, "text": "if milan went down, readers would go to lyon"}
+    bad = {"name": "look", "ok": False, "seconds": 1.2, "text": "lyon: the certificate has expired"}
+    told = {"service": "web", "from": "milan", "to": "lyon", "seconds": 1.21, "steps": [step, bad], "ok": False}
+    desk.answers["drill"] = {"drills": [told]}
+
+    unasked = mirrord("drill", "web")
+    typed = mirrord("drill", "web", "--yes")
+    assert unasked.code == 2
+    assert "drill.www.example.org" in unasked.err
+    assert typed.code == 1
+    assert "web: a failover from milan to lyon would NOT have helped readers (1.2 s)" in typed.out
+    assert "FAILED: lyon: the certificate has expired" in typed.out

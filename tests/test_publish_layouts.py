@@ -372,6 +372,20 @@ def test_somebodys_copy_of_our_own_site_is_not_ours_either(layout: str) -> None:
 
 
 @pytest.mark.parametrize("layout", ["rename", "inplace"])
+def test_a_folder_that_somebody_put_in_the_place_of_ours_is_not_ours(layout: str) -> None:
+    """A note outlives what it tells of: what is in the folder has to bear it out."""
+    publisher = Publisher()
+    seen, (_, second) = stand(publisher, (layout, POOR, SeesTrees), NEXT)
+    seen.disk.tick = None
+    by_hand: list[Op] = [Rename(b"current", b"old"), MakeFolder(b"current"), Create(b"current/page", b"theirs")]
+    MemoryFiles(seen.disk).in_order(by_hand)
+
+    with pytest.raises(Braked, match="adopt it first"):
+        publisher.publish(connect(seen, POOR), second, layout=layout)
+    assert served(seen.disk) == {b"page": b"theirs"}
+
+
+@pytest.mark.parametrize("layout", ["rename", "inplace"])
 def test_a_site_that_comes_to_stand_there_while_we_stage_is_not_touched_either(layout: str) -> None:
     """The look before is not the look that counts."""
     publisher, disk = Publisher(), Disk()
