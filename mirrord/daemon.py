@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +27,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from mirrord.config import Settings, load
-from mirrord.control import moving
+from mirrord.control import drilling, moving
 from mirrord.control.crew import make_crew
 from mirrord.control.desk import Desk
 from mirrord.control.inbox import Inbox
@@ -38,7 +39,7 @@ from mirrord.control.pulse import Pulse
 from mirrord.control.server import ControlServer, Talk
 from mirrord.control.upkeep import RENEW_EVERY, Upkeep
 from mirrord.control.works import Works
-from mirrord.decide import Move
+from mirrord.decide import Move, Stay
 from mirrord.errors import BadConfig, MirrordError
 from mirrord.health import Round
 from mirrord.journal import Event
@@ -102,6 +103,8 @@ class Daemon:
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         )
         self._coordinators = make_crew("round", 2)
+        self._drills = make_crew("drill", 1)
+        self._drilling: set[str] = set()
         self.pulse = Pulse(clocks.monotonic)
         self._overdue: list[str] = []
         self._looking = False
@@ -264,6 +267,7 @@ class Daemon:
         for service in self.mind.affairs:
             self._conclude(service)
         self.upkeep.looked()
+        self._drill()
 
     # -- deciding and moving
 
@@ -337,6 +341,20 @@ class Daemon:
     def _remember_name_servers(self) -> None:
         for service in self.mind.affairs:
             self._later(self.works.naming.submit(moving.remember_name_servers, self.works, service), lambda _: None)
+
+    def _drill(self) -> None:
+        """Rehearse a failover of each service that is due, while it is well and nobody is at it."""
+        for service, affair in self.mind.affairs.items():
+            well = isinstance(affair.decision, Stay) and affair.decision.rule == "well" and not affair.busy
+            if well and service not in self._drilling and drilling.due(self.works, service, self._clocks.wall()):
+                self._drilling.add(service)
+                by = self.works.settings.controller.name
+                future = self._drills.submit(self._call, "drill", {"service": service}, lambda _: None, by)
+                self._later(future, partial(self._drilled, service))
+
+    def _drilled(self, service: str, outcome: Mapping[str, Any] | MirrordError) -> None:
+        self._drilling.discard(service)
+        self.mind.hindered(f"drill {service}", outcome if isinstance(outcome, MirrordError) else None)
 
     # -- coming and going
 

@@ -357,6 +357,24 @@ def switch(
 
 
 @app.command(rich_help_panel=MOVE)
+def drill(
+    context: typer.Context,
+    service: Annotated[
+        str | None, typer.Argument(metavar="[SERVICE]", help="Only this service.", show_default=False)
+    ] = None,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> int:
+    """Rehearse a failover on the name drill.NAME beside each of a service's names; moves no reader.
+
+    Exit code: 0 it would have helped readers, 1 it would not.
+    """
+    from mirrord.cli.moving import drill_services
+
+    return at_desk(context, as_json, lambda asking: drill_services(asking, service, yes=yes))
+
+
+@app.command(rich_help_panel=MOVE)
 def drain(
     context: typer.Context,
     mirror: Annotated[str, typer.Argument(metavar="MIRROR", help="The mirror to take out of consideration.")],

@@ -11,6 +11,7 @@ from typing import Any
 from mirrord.cli import outcome, screens
 from mirrord.cli.asking import Asking, agree
 from mirrord.cli.talk import Talk
+from mirrord.control.drilling import SHADOW
 from mirrord.errors import Braked
 
 Found = dict[str, Any]
@@ -39,6 +40,19 @@ def switch_readers(
     found = asking.call("switch", **wanted, dry_run=False, plan=plan["change"])
     asking.show(found, screens.moved)
     return outcome.of_switch(found["result"])
+
+
+def drill_services(asking: Asking, service: str | None, *, yes: bool) -> int:
+    """Say what a drill writes, ask, rehearse; return the exit code."""
+    services = [s for s in asking.settings.services if service in (None, s.name)]
+    names = [f"{SHADOW}.{name}" for s in services for name in s.names]
+    asking.talk.say(
+        f"a drill writes addresses of mirrors, and its own TXT, at {', '.join(names)}; no reader is moved", ""
+    )
+    agree(asking.talk, "Rehearse a failover there?", yes=yes)
+    found = asking.call("drill", service=service)
+    asking.show(found, screens.drilled)
+    return outcome.OK if all(one["ok"] for one in found["drills"]) else outcome.FAILED
 
 
 def drain_mirror(asking: Asking, mirror: str, reason: str, *, yes: bool, stay: bool) -> int:

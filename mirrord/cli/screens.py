@@ -313,6 +313,24 @@ def replayed(talk: Talk, found: Found) -> None:
             talk.line(f"  today's rules say: {service['again']['kind']}: {service['again']['reason']}", "yellow")
 
 
+def drilled(talk: Talk, found: Found) -> None:
+    """How drills went, step by step."""
+    for drill in found["drills"]:
+        verdict = "would have helped readers" if drill["ok"] else "would NOT have helped readers"
+        way = f" from {drill['from']} to {drill['to']}" if drill["to"] else ""
+        talk.line(f"{drill['service']}: a failover{way} {verdict} ({drill['seconds']:.1f} s)", _good(ok=drill["ok"]))
+        table = talk.table("STEP", "SECONDS", "HOW IT ENDED")
+        for step in drill["steps"]:
+            row(
+                table, step["name"], f"{step['seconds']:.2f}", step["text"] if step["ok"] else f"FAILED: {step['text']}"
+            )
+        talk.show(table)
+
+
+def _good(*, ok: bool) -> str:
+    return "green" if ok else "red"
+
+
 def explain(talk: Talk, found: Found) -> None:
     """What would be decided now, and what it rests on."""
     if not found["services"]:

@@ -332,6 +332,7 @@ class Service(Section):
     longest_dwell: Duration = _HOUR
     ack_after: Duration = 6 * _HOUR
     on_revert: Literal["ask", "reassert"] = "ask"
+    drill_every: Duration = 0.0
     dns: Dns | None = None
     command: Command | None = None
 

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from mirrord import records
-from mirrord.control import examining, moving, plans, showing, syncing
+from mirrord.control import drilling, examining, moving, plans, showing, syncing
 from mirrord.control.looking import Looker
 from mirrord.control.mind import Mind, Reading
 from mirrord.control.publishing import Publishing
@@ -446,6 +446,21 @@ class Desk:
             if not any(kept):
                 self._lastly(lambda: self.works.journal.unhold(service, who))
 
+    def drill(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:
+        """Rehearse a failover of services on shadow names."""
+        services = self._services(asked.get("service"))
+        if not self._daemon:
+            self._one_look(services)
+        reports = []
+        for service in services:
+            view, policy = self._ask(functools.partial(self._view_and_policy, service))
+            say = functools.partial(_say_step, talk, service)
+            reports.append(drilling.rehearse(self.works, self.looker, view, policy, who, say).to_json())
+        return {"drills": reports}
+
+    def _view_and_policy(self, service: str) -> tuple[View, Policy]:
+        return self.mind.view(service, now=time.monotonic()), self.mind.policy(service)
+
     def drain(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
         """Take a mirror out of consideration, and say which services it serves now."""
         mirror = self.works.settings.mirror(str(asked.get("mirror", ""))).name
@@ -579,6 +594,10 @@ def _seen(talk: Talk) -> syncing.Seen:
     return seen
 
 
+def _say_step(talk: Talk, service: str, step: str) -> None:
+    talk({"event": "say", "text": f"{service}: {step}"})
+
+
 _ORDERS = frozenset(("switch", "drain", "undrain", "hold", "unhold", "ack"))
 
 _VERBS: Mapping[str, Callable[[Desk, dict[str, Any], Talk, str], dict[str, Any]]] = {
@@ -592,6 +611,7 @@ _VERBS: Mapping[str, Callable[[Desk, dict[str, Any], Talk, str], dict[str, Any]]
     "status": Desk.status,
     "switch": Desk.switch,
     "drain": Desk.drain,
+    "drill": Desk.drill,
     "undrain": Desk.undrain,
     "hold": Desk.hold,
     "unhold": Desk.unhold,

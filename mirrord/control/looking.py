@@ -34,6 +34,10 @@ class Looker:
         wanted = [target for target in self._works.settings.targets() if not mirrors or target.mirror in mirrors]
         return self._around(standing, wanted)
 
+    def at(self, standing: Standing, targets: Collection[Target]) -> Round:
+        """Look at these targets once, between two looks at the references."""
+        return self._around(standing, targets)
+
     def fresh(self, standing: Standing, mirror: str, service: str) -> Fresh:
         """Look at one target now, fully, and judge it by itself."""
         settings = self._works.settings

@@ -14,6 +14,7 @@ from typing import Any
 
 from mirrord import records
 from mirrord.config.model import Mirror
+from mirrord.control import drilling
 from mirrord.control.mind import Mind, Reading
 from mirrord.control.plans import Offer, Rehearsed
 from mirrord.control.works import Works
@@ -299,6 +300,7 @@ def status(works: Works, mind: Mind, *, running: bool, since: float) -> dict[str
     settings, journal = works.settings, works.journal
     warnings = mind.troubles()
     newest = _newest(works, warnings)
+    warnings += drilling.overdue(works, time.time())
     warnings += blind(mind.standing, [address for mirror in settings.mirrors for address in mirror.addresses])
     drained, last, runs = journal.drained(), journal.last_seen(), journal.publishes()
     return build_status(

@@ -219,6 +219,7 @@ def configuration(publisher: Publisher) -> str:
         "guard_files": 10,
         "serve": "first",
         "failback": "manual",
+        "drill_every": "0s",
         "controller": "home",
         "controller_lines": "",
         "more": "",
@@ -262,6 +263,7 @@ name = "web"
 order = {json.dumps(how["order"])}
 serve = "{how["serve"]}"
 failback = "{how["failback"]}"
+drill_every = "{how["drill_every"]}"
 dwell = "{how["dwell"]}"
 [service.dns]
 zone = "{ZONE}"

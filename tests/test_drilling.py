@@ -1,0 +1,102 @@
+"""A drill: the whole failover on a name that no reader uses, on real servers, and what it says when help would fail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.conftest import Lab
+from tests.lab.nameserver import zone_text
+from tests.lab.publisher import NAME, ZONE, Publisher, publisher
+from tests.lab.waiting import until
+from tests.switching import human
+
+SHADOW = f"drill.{NAME}"
+
+
+@pytest.fixture(scope="module")
+def site(module_lab: Lab) -> Iterator[Publisher]:
+    """A publisher of a small site on two hosts, published, with a daemon that watches."""
+    with publisher(module_lab, ("milan", "lyon")) as made:
+        assert made.verb("sync")["exit"] == 0
+        made.daemon.start()
+        until(lambda: made.service()["protected"]["ok"], 20, "protection")
+        yield made
+
+
+def drilled(site: Publisher) -> dict[str, Any]:
+    """Drill, and return the one report with the exit code."""
+    found = site.verb("drill", "web", "--yes")
+    (report,) = found["drills"]
+    return {**report, "exit": found["exit"]}
+
+
+def test_without_a_yes_and_without_a_terminal_nothing_is_written(site: Publisher) -> None:
+    """It writes into the zone: a plan is shown before it is carried out."""
+    found = site.verb("drill", "web")
+
+    assert found["exit"] == 2
+    assert not site.primary.query(SHADOW, "A")
+
+
+def test_a_drill_goes_all_the_way_and_back_and_moves_no_reader(site: Publisher) -> None:
+    """Decided, looked at, switched, followed by every name server, fetched as a reader would, and led back."""
+    report = drilled(site)
+
+    assert report["exit"] == 0, report
+    assert [step["name"] for step in report["steps"]] == ["decide", "prepare", "look", "switch", "fetch", "back"]
+    assert (report["ok"], report["from"], report["to"], report["names"]) == (True, "milan", "lyon", [SHADOW])
+    assert all(step["seconds"] >= 0 for step in report["steps"])
+    assert site.served_at("milan")
+    for server in (site.primary, site.secondary):
+        assert server.holds(SHADOW, "A", site.hosts["milan"].address)
+    assert any("lyon" in event["what"] for event in site.verb("history", "--kind", "switch")["events"])
+    (written,) = (site.state / "drills").iterdir()
+    assert json.loads(written.read_text())["ok"] is True
+    assert drilled(site)["ok"], "a second drill begins where the first ended"
+
+
+def test_what_somebody_else_keeps_at_the_shadow_name_is_left_alone(site: Publisher) -> None:
+    """Whoever has a service of that name had reasons."""
+    human(site.primary, ("add", SHADOW + ".", 60, "A", "192.0.2.77"), zone=ZONE)
+
+    found = site.verb("drill", "web", "--yes")
+    assert found["exit"] == 5
+    assert "take it out of the zone" in found["error"]["message"]
+    assert "192.0.2.77" in site.primary.query(SHADOW, "A")
+
+
+def test_a_mirror_that_would_not_serve_the_service_fails_the_drill(site: Publisher) -> None:
+    """A standby whose certificate rotted unseen is found out on a quiet day."""
+    site.hosts["lyon"].kill()
+    until(lambda: site.mirror("lyon")["verdict"] == "down", 20, "lyon to be judged down")
+
+    report = drilled(site)
+    assert report["exit"] == 1
+    assert (report["ok"], [step["ok"] for step in report["steps"]]) == (False, [False])
+    assert "readers would stay" in report["steps"][0]["text"]
+    until(lambda: any("last drill failed" in text for text in site.verb("status")["warnings"]), 5, "status to say so")
+
+
+def test_a_name_server_that_does_not_follow_fails_the_drill(lab: Lab) -> None:
+    """Half of the readers would be sent to a dead mirror, and nobody would know."""
+    stale = lab.knot(ZONE, text=zone_text(ZONE, ["www 1 A 192.0.2.10"]))
+    with publisher(lab, ("milan", "lyon")) as site:
+        assert site.verb("sync")["exit"] == 0
+        site.configure(authoritative=[site.primary.endpoint, stale.endpoint])
+
+        report = drilled(site)
+        assert report["exit"] == 1
+        assert [(step["name"], step["ok"]) for step in report["steps"]] == [("decide", True), ("prepare", False)]
+        assert "some still give the old data" in report["steps"][1]["text"]
+
+
+def test_the_schedule_drills_by_itself(lab: Lab) -> None:
+    """Monthly, while all is well; a minute's look decides whether it is due."""
+    with publisher(lab, ("milan", "lyon"), drill_every="30d") as site:
+        assert site.verb("sync")["exit"] == 0
+        site.daemon.start()
+        until(lambda: site.primary.holds(SHADOW, "A", site.hosts["milan"].address), 80, "a drill")
