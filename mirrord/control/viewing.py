@@ -19,7 +19,7 @@ from mirrord import probe
 from mirrord.control.looking import look_at
 from mirrord.control.works import Works
 from mirrord.errors import MirrordError
-from mirrord.health import FaultKind, Target
+from mirrord.health import Target
 from mirrord.hosts import Step
 from mirrord.journal import Event
 from mirrord.manifest import Manifest, SnapshotId, is_plain, quote, show
@@ -32,8 +32,6 @@ _log = logging.getLogger(__name__)
 _PAUSE = 0.5
 """Seconds between two looks at what lags."""
 _HOME = b"index.html"
-_FINAL = frozenset((FaultKind.UNREACHABLE, FaultKind.TLS, FaultKind.REFUSED_US, FaultKind.STATUS))
-"""Faults that no cache explains: what is not served at all will not be so in a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +159,7 @@ class Viewer:
 
 
 def _lags(seen: Viewed, wanted: SnapshotId) -> bool:
-    """Tell whether a cache may be why something is not as it should be."""
-    if seen.fault is not None and seen.fault.kind in _FINAL:
-        return False
+    """Tell whether a cache may be why something is not as it should be: it serves something of ours at least."""
     return seen.snapshot is not None and (seen.snapshot != wanted or bool(seen.wrong or seen.old))
 
 
