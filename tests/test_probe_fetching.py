@@ -12,8 +12,9 @@ import pytest
 
 from mirrord.errors import BadUsage, MirrordError, Unavailable
 from mirrord.probe import fetcher
-from mirrord.trust.copy import Asked, Fetch, Kind, verify_copy
+from mirrord.trust.copy import Asked, Kind, verify_copy
 from mirrord.trust.keys import Signers
+from mirrord.trust.places import Fetch
 from tests.conftest import Lab
 from tests.lab.ports import free_port
 from tests.lab.waiting import until

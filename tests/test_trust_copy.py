@@ -16,8 +16,9 @@ import pytest
 
 from mirrord.errors import Cancelled, Unavailable
 from mirrord.manifest import OWN_FOLDER, Entry, Manifest, Signed, Snapshot, snapshot_id
-from mirrord.trust.copy import Asked, CopyVerdict, Fetch, Kind, url_path, verify_copy
+from mirrord.trust.copy import Asked, CopyVerdict, Kind, verify_copy
 from mirrord.trust.keys import Signers, new_signing_key
+from mirrord.trust.places import Fetch, url_path
 from mirrord.trust.snapshots import sign_snapshot
 from tests.conftest import Lab
 

@@ -20,7 +20,7 @@ from mirrord.errors import BadUsage, Unavailable
 from mirrord.health import Target
 from mirrord.probe.door import BrokenOff, Door, Failed
 from mirrord.probe.line import PORTS, Line
-from mirrord.trust.copy import Fetch, url_path
+from mirrord.trust.places import Fetch, url_path
 
 PATIENCE = 30.0
 """Seconds for an answer to begin, and for each further piece of it."""

@@ -11,28 +11,25 @@ Assets of earlier snapshots may linger beside it for a while, with their signed 
 the verdict says how many.
 
 What a copy holds is hostile until proven otherwise: every answer is bounded, paths are checked before they are used,
-and what is neither file nor folder is never opened. How bytes come over HTTP is said by whoever gives a `Fetch`.
+and what is neither file nor folder is never opened. How files are read is said in `mirrord.trust.places`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import random
-import stat
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
-from urllib.parse import quote_from_bytes
+from typing import Any
 
-from mirrord.errors import Cancelled, MirrordError, Unavailable, Unverified
+from mirrord.errors import Cancelled, Unavailable, Unverified
 from mirrord.manifest import (
     CARD_NAME,
     MANIFEST_NAME,
@@ -41,13 +38,13 @@ from mirrord.manifest import (
     SIGNATURE_SUFFIX,
     Snapshot,
     extra_files,
-    is_plain,
     quote,
     show,
     stamp,
 )
 from mirrord.trust import sshsig
 from mirrord.trust.keys import Signers
+from mirrord.trust.places import INDEX, Absent, Copy, Fetch, Folder, Odd, Web
 from mirrord.trust.previous import (
     LARGEST_CARD,
     Believed,
@@ -66,30 +63,11 @@ LINGERS = 7200.0
 """Seconds after a snapshot was made for which files of earlier ones beside it are nothing to wonder at: the hour for
 which they are kept as a rule, and one for publishing and cleaning up."""
 
-_INDEX = b"index.html"
-_PIECE = 1 << 20
 _AT_ONCE = 32
 """So many files are under way at most, whatever the executor could do."""
 _SILENCE = 10
 """After so many files in a row that could not be read, the copy cannot be read."""
 _SLACK = 1 << 24
-
-
-class Fetch(Protocol):
-    """How files of a copy come over HTTP; called from any number of threads at once."""
-
-    def __call__(self, path: bytes, limit: int) -> Iterator[bytes]:
-        """Yield the bytes that stand at a path (raw, relative to the copy's root; `x/` is a folder), at most `limit`.
-
-        Raises FileNotFoundError where the server has nothing for readers there (404, 410, 401, 403), Unavailable where
-        that cannot be told (no connection, a redirect to somewhere else, any other status).
-        """
-        ...
-
-
-def url_path(path: bytes) -> str:
-    """Write a raw path as it stands in a URL: every byte that is not plain is percent-encoded (RFC 3986, 2.1)."""
-    return quote_from_bytes(path, safe="/")
 
 
 class Kind(Enum):
@@ -214,149 +192,11 @@ def verify_copy(
     """
     look = _Look(asked, executor, dice or random.Random(), seen, stop or threading.Event())  # noqa: S311 - no secret
     if isinstance(where, Path):
-        return look.judge(_Folder(where))
-    verdict, card = look.judge_with_card(_Web(where))
-    if verdict.kind is Kind.ALTERED and card is not None and look.card(_Web(where)) != card:
-        return look.judge(_Web(where))  # it was led to another snapshot while we looked
+        return look.judge(Folder(where))
+    verdict, card = look.judge_with_card(Web(where))
+    if verdict.kind is Kind.ALTERED and card is not None and look.card(Web(where)) != card:
+        return look.judge(Web(where))  # it was led to another snapshot while we looked
     return verdict
-
-
-class _Absent(Exception):
-    """Nothing stands there."""
-
-
-class _Odd(Exception):
-    """What stands there is no file of a snapshot; the argument says what it is."""
-
-
-class _Copy(Protocol):
-    """A place with a copy."""
-
-    extra_visible: bool
-
-    def read(self, path: bytes, limit: int) -> Iterator[bytes]:
-        """Yield a file's bytes, at most `limit`. Raises _Absent, _Odd, Unavailable."""
-        ...
-
-    def ways(self, path: bytes) -> Sequence[bytes]:
-        """Return what a reader asks for to get this path, the most usual first; else the next."""
-        ...
-
-    def shows(self, path: bytes) -> bool:
-        """Tell whether the bytes of a path can be seen here at all."""
-        ...
-
-    def everything(self) -> Iterable[bytes]:
-        """Return all paths that stand here, where that can be told. Raises Unavailable."""
-        ...
-
-
-class _Folder:
-    """A copy in a folder; links in it are not followed: they may be led elsewhere tomorrow."""
-
-    extra_visible = True
-
-    def __init__(self, root: Path) -> None:
-        self._root = os.fsencode(root)
-
-    def ways(self, path: bytes) -> Sequence[bytes]:
-        return (path,)
-
-    def shows(self, path: bytes) -> bool:  # noqa: ARG002
-        return True
-
-    def read(self, path: bytes, limit: int) -> Iterator[bytes]:
-        held = self._open(path)
-        try:
-            if not stat.S_ISREG(os.fstat(held).st_mode):
-                raise _Odd("is no plain file")
-            while limit > 0 and (piece := os.read(held, min(_PIECE, limit))):
-                limit -= len(piece)
-                yield piece
-        except OSError as e:
-            raise Unavailable(f"cannot be read ({e.strerror})") from e
-        finally:
-            os.close(held)
-
-    def _open(self, path: bytes) -> int:
-        """Open a file below the root, following no link on the way, and nothing that is neither file nor folder."""
-        try:
-            held = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as e:
-            raise Unavailable(f"the folder {os.fsdecode(self._root)} cannot be read ({e.strerror})") from e
-        try:
-            for name in path.split(b"/"):
-                held = _step(held, name)
-        except (FileNotFoundError, NotADirectoryError) as e:
-            raise _Absent from e
-        except OSError as e:
-            raise Unavailable(f"cannot be read ({e.strerror})") from e
-        return held
-
-    def everything(self) -> Iterable[bytes]:
-        found: list[bytes] = []
-        todo = [b""]
-        while todo:
-            prefix = todo.pop()
-            try:
-                with os.scandir(self._root + b"/" + prefix) as entries:
-                    for entry in entries:
-                        if entry.is_dir(follow_symlinks=False):
-                            todo.append(prefix + entry.name + b"/")
-                        else:
-                            found.append(prefix + entry.name)
-            except OSError as e:
-                where = quote(prefix[:-1]) if prefix else "the folder"
-                raise Unavailable(f"{where} cannot be read ({e.strerror})") from e
-        return found
-
-
-def _step(held: int, name: bytes) -> int:
-    """Go from an open folder to what stands in it. Raises _Odd, OSError."""
-    try:
-        mode = os.stat(name, dir_fd=held, follow_symlinks=False).st_mode
-        if stat.S_ISLNK(mode):
-            raise _Odd("is a symbolic link, or lies behind one")
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            raise _Odd("is no plain file")
-        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=held)
-    finally:
-        os.close(held)
-
-
-class _Web:
-    """A copy behind a web server; a page `x/index.html` is what readers get at `x/`."""
-
-    extra_visible = False
-
-    def __init__(self, fetch: Fetch) -> None:
-        self._fetch = fetch
-
-    def ways(self, path: bytes) -> Sequence[bytes]:
-        if path == _INDEX or path.endswith(b"/" + _INDEX):
-            return (path[: -len(_INDEX)], path)
-        return (path,)
-
-    def shows(self, path: bytes) -> bool:
-        return is_plain(path)
-
-    def read(self, path: bytes, limit: int) -> Iterator[bytes]:
-        try:
-            for piece in self._fetch(path, limit):
-                if len(piece) >= limit:
-                    yield piece[:limit]
-                    return
-                limit -= len(piece)
-                yield piece
-        except FileNotFoundError as e:
-            raise _Absent from e
-        except Cancelled:
-            raise
-        except (MirrordError, OSError) as e:
-            raise Unavailable(str(e)) from e
-
-    def everything(self) -> Iterable[bytes]:
-        return ()
 
 
 class _Purse:
@@ -367,11 +207,11 @@ class _Purse:
         self._lock = threading.Lock()
 
     def spend(self, size: int) -> None:
-        """Raise _Odd where nothing is left."""
+        """Raise Odd where nothing is left."""
         with self._lock:
             self._left -= size
             if self._left < 0:
-                raise _Odd("is not looked at: by then the copy had sent far more than the snapshot holds")
+                raise Odd("is not looked at: by then the copy had sent far more than the snapshot holds")
 
 
 @dataclass(slots=True)
@@ -404,18 +244,18 @@ class _Look:
         self._seen = seen
         self._stop = stop
 
-    def card(self, copy: _Copy) -> bytes | None:
+    def card(self, copy: Copy) -> bytes | None:
         """Return the card's text as it stands; None where it cannot be had."""
         try:
             return self._own(copy, CARD_NAME, LARGEST_CARD)
-        except (_Absent, _Odd, Unavailable):
+        except (Absent, Odd, Unavailable):
             return None
 
-    def judge(self, copy: _Copy) -> CopyVerdict:
+    def judge(self, copy: Copy) -> CopyVerdict:
         """Judge a copy."""
         return self.judge_with_card(copy)[0]
 
-    def judge_with_card(self, copy: _Copy) -> tuple[CopyVerdict, bytes | None]:
+    def judge_with_card(self, copy: Copy) -> tuple[CopyVerdict, bytes | None]:
         """Judge a copy; return the text of its card too."""
         asked = self._asked
         at = asked.at or datetime.fromtimestamp(asked.now, UTC)
@@ -425,9 +265,9 @@ class _Look:
             sig = self._own(copy, CARD_NAME + SIGNATURE_SUFFIX, sshsig.LONGEST)
             snapshot = check_signed(text, sig, asked.signers, asked.identity, asked.site, at)
             signed_by = sshsig.parse(sig).key.fingerprint
-        except _Absent:
+        except Absent:
             return self._nothing("it has no signed snapshot.json in .well-known/mirrord/"), text
-        except (_Odd, Unverified, Unavailable) as e:
+        except (Odd, Unverified, Unavailable) as e:
             return self._nothing(f"snapshot.json: {e}"), text
         try:
             listed = self._own(copy, MANIFEST_NAME, longest_manifest(snapshot))
@@ -435,27 +275,27 @@ class _Look:
             files = check_manifest(listed, sig, snapshot, asked.signers, asked.identity, at)
         except Unavailable as e:
             return self._nothing(f"SHA256SUMS: {e}", snapshot, signed_by), text
-        except (_Absent, _Odd, Unverified) as e:
+        except (Absent, Odd, Unverified) as e:
             return self._without_manifest(copy, snapshot, signed_by, e), text
         return self._compare(copy, snapshot, signed_by, files), text
 
-    def _own(self, copy: _Copy, name: bytes, limit: int) -> bytes:
-        """Read a file of ours whole. Raises _Absent, _Odd, Unavailable."""
+    def _own(self, copy: Copy, name: bytes, limit: int) -> bytes:
+        """Read a file of ours whole. Raises Absent, Odd, Unavailable."""
         return self._whole(copy, OWN_FOLDER + b"/" + name, limit)
 
-    def _whole(self, copy: _Copy, path: bytes, limit: int) -> bytes:
+    def _whole(self, copy: Copy, path: bytes, limit: int) -> bytes:
         found = b"".join(copy.read(path, limit + 1))
         if len(found) > limit:
-            raise _Odd(f"has more than {limit} bytes")
+            raise Odd(f"has more than {limit} bytes")
         return found
 
     def _nothing(self, why: str, snapshot: Snapshot | None = None, signed_by: str | None = None) -> CopyVerdict:
         return CopyVerdict(Kind.UNVERIFIABLE, f"unverifiable: {why}", snapshot, signed_by)
 
-    def _without_manifest(self, copy: _Copy, snapshot: Snapshot, signed_by: str, error: Exception) -> CopyVerdict:
+    def _without_manifest(self, copy: Copy, snapshot: Snapshot, signed_by: str, error: Exception) -> CopyVerdict:
         """Judge a copy whose list of files is not the one that its card names."""
         path = OWN_FOLDER + b"/" + MANIFEST_NAME
-        absent = isinstance(error, _Absent)
+        absent = isinstance(error, Absent)
         why = "SHA256SUMS or its signature is missing" if absent else str(error)
         return CopyVerdict(
             Kind.ALTERED,
@@ -468,7 +308,7 @@ class _Look:
             extra_visible=copy.extra_visible,
         )
 
-    def _compare(self, copy: _Copy, snapshot: Snapshot, signed_by: str, files: Mapping[bytes, bytes]) -> CopyVerdict:
+    def _compare(self, copy: Copy, snapshot: Snapshot, signed_by: str, files: Mapping[bytes, bytes]) -> CopyVerdict:
         chosen = self._choose([path for path in files if copy.shows(path)])
         purse = _Purse(2 * snapshot.size + _SLACK)
         found = _Found()
@@ -479,7 +319,7 @@ class _Look:
             found.unread[b""] = str(e)
         return self._verdict(copy, snapshot, signed_by, found, skipped=len(files) - len(chosen))
 
-    def _compare_extra(self, copy: _Copy, snapshot: Snapshot, files: Mapping[bytes, bytes], found: _Found) -> None:
+    def _compare_extra(self, copy: Copy, snapshot: Snapshot, files: Mapping[bytes, bytes], found: _Found) -> None:
         """Tell files of earlier snapshots, which may linger, from those that do not belong. Raises Unavailable."""
         extra = extra_files(copy.everything(), files)
         earlier = self._earlier(copy, snapshot, extra, found)
@@ -498,12 +338,12 @@ class _Look:
                 counts[allowed[path][0].snapshot.id] += 1
             elif isinstance(outcome, Unavailable):
                 found.unread[path] = str(outcome)
-            elif not isinstance(outcome, _Absent):  # gone since we listed: its time was over
+            elif not isinstance(outcome, Absent):  # gone since we listed: its time was over
                 found.extra.append(path)
         found.extra.sort()
         found.lingering = [Lingering(one.snapshot, counts[one.snapshot.id]) for one in earlier]
 
-    def _earlier(self, copy: _Copy, snapshot: Snapshot, extra: list[bytes], found: _Found) -> list[Earlier]:
+    def _earlier(self, copy: Copy, snapshot: Snapshot, extra: list[bytes], found: _Found) -> list[Earlier]:
         """Return the earlier snapshots of which the copy holds what was signed, newest first. Raises Unavailable."""
         asked = self._asked
         believed = Believed(asked.signers, asked.identity, asked.at or datetime.fromtimestamp(asked.now, UTC))
@@ -511,9 +351,9 @@ class _Look:
         for folder, names in in_previous(extra).items():
             try:
                 earlier.append(check_earlier(folder, names, lambda p, n: self._whole(copy, p, n), snapshot, believed))
-            except _Absent:
+            except Absent:
                 continue  # it was there when we listed, and is gone: so are its files
-            except (_Odd, Unverified) as e:
+            except (Odd, Unverified) as e:
                 found.remarks.append(f"{name_folder(folder)} excuses no file: {e}")
         return sorted(earlier, key=lambda one: one.snapshot.serial, reverse=True)
 
@@ -521,12 +361,12 @@ class _Look:
         sample = self._asked.sample
         if sample is None or sample >= len(paths):
             return paths
-        musts = [path for path in paths if path == _INDEX]
-        others = [path for path in paths if path != _INDEX]
+        musts = [path for path in paths if path == INDEX]
+        others = [path for path in paths if path != INDEX]
         return musts + self._dice.sample(others, max(0, sample - len(musts)))
 
-    def _wrong(self, copy: _Copy, path: bytes, digest: bytes, size: int, purse: _Purse) -> str | None:
-        """Compare one file; return what is wrong, or None. Raises _Absent, _Odd, Unavailable, Cancelled."""
+    def _wrong(self, copy: Copy, path: bytes, digest: bytes, size: int, purse: _Purse) -> str | None:
+        """Compare one file; return what is wrong, or None. Raises Absent, Odd, Unavailable, Cancelled."""
         for way in copy.ways(path):
             hashed = hashlib.sha256()
             try:
@@ -535,12 +375,12 @@ class _Look:
                         raise Cancelled("verifying a copy: stopped")
                     purse.spend(len(piece))
                     hashed.update(piece)
-            except _Absent:
+            except Absent:
                 continue
             if hashed.digest() == digest:
                 return None
             return "has other bytes" if way == path else f"has other bytes, as readers get it at {quote(b'/' + way)}"
-        raise _Absent
+        raise Absent
 
     def _compare_all(self, paths: list[bytes], wrong: Callable[[bytes], str | None], found: _Found) -> None:
         silent = 0
@@ -548,7 +388,7 @@ class _Look:
             silent = silent + 1 if isinstance(outcome, Unavailable) else 0
             if isinstance(outcome, Unavailable):
                 found.unread[path] = str(outcome)
-            elif isinstance(outcome, _Absent):
+            elif isinstance(outcome, Absent):
                 found.missing.append(path)
             elif outcome is None:
                 found.right += 1
@@ -569,7 +409,7 @@ class _Look:
                 raise Cancelled("verifying a copy: stopped")
             try:
                 return wrong(path)
-            except (_Absent, _Odd, Unavailable) as e:
+            except (Absent, Odd, Unavailable) as e:
                 return e
 
         if self._executor is None:
@@ -590,7 +430,7 @@ class _Look:
             for _, future in under_way:
                 future.cancel()
 
-    def _verdict(self, copy: _Copy, snapshot: Snapshot, signed_by: str, found: _Found, skipped: int) -> CopyVerdict:
+    def _verdict(self, copy: Copy, snapshot: Snapshot, signed_by: str, found: _Found, skipped: int) -> CopyVerdict:
         kind, why = self._kind(snapshot, found, skipped)
         checked = found.right + len(found.altered) + len(found.missing)
         which = f"snapshot {snapshot.serial} of {stamp(snapshot.created)}"
