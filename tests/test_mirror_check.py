@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from mirrord.hosts.exhibit import Exhibit
 from mirrord.hosts.lock import this_process
 from mirrord.hosts.memory import Disk, MemoryFiles
-from mirrord.hosts.remembered import TRAITS
+from mirrord.hosts.remembered import TRAITS, Finding, How, Remembered, Whose
 from mirrord.journal import Journal
 from tests.conftest import Lab
 from tests.controlling import controller
@@ -44,11 +45,16 @@ def check(site: Publisher, name: str = "milan") -> dict[str, Any]:
     return site.verb("mirror", "check", name)
 
 
-def test_a_mirror_is_tried_and_seen_through_its_web_server(site: Publisher) -> None:
+def test_a_mirror_is_tried_and_seen_through_its_web_server(lab: Lab) -> None:
     """
     From a new account to a served release: at first two trees are shown for a moment, later the release shows
     itself. Readers see no difference, and nothing stays behind.
     """
+    with publisher(lab, ["milan"]) as site:
+        from_nothing_to_a_release(site)
+
+
+def from_nothing_to_a_release(site: Publisher) -> None:
     host = site.hosts["milan"]
 
     first = check(site)
@@ -99,6 +105,7 @@ def test_a_web_server_that_serves_another_folder_is_found_out(site: Publisher) -
 def test_a_copy_of_what_was_published_is_not_taken_for_it(site: Publisher) -> None:
     """Every byte is right today, and the next publish will not be seen: only a change made by SFTP tells."""
     host = site.hosts["milan"]
+    assert site.run("sync").returncode == 0
     root, host.nginx.document_root = host.nginx.document_root, site.folder / "copy"
     shutil.copytree(host.root / "current", host.nginx.document_root)
     host.nginx.reload()
@@ -156,7 +163,23 @@ def test_what_was_found_is_kept_and_garbled_notes_are_not_believed(site: Publish
         kept = journal.kept("account milan")
     assert kept["tried_at"] > 0
     assert kept["risking"] == []
-    assert kept["follows"] is True
+    assert kept["follows"] in (True, None)
+
+
+def test_an_account_that_was_tried_is_told_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What follows from it changes how a mirror is published to: the log says when that came to be known."""
+    caplog.set_level("INFO")
+    findings = {name: Finding(works=name != "hashes", how=How.TRIED) for name in TRAITS}
+    known = Remembered(Whose("a", "b", "c", ()), 1_700_000_000.0, findings)
+    with controller(tmp_path) as home:
+        notes = home.works.accounts.notes("lyon")
+        notes.remember(replace(known, tried_at=0.0))
+        notes.remember(known)
+        notes.remember(replace(known, follows=True))
+        assert notes.recall() == replace(known, follows=True)
+
+    told = [record.getMessage() for record in caplog.records if "tried" in record.getMessage()]
+    assert told == ["lyon: tried what its account can do: not hashes"]
 
 
 def test_what_a_killed_check_showed_is_swept_up_by_the_next_publish() -> None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from mirrord.config import Settings
 from mirrord.errors import MirrordError
 from mirrord.hosts.account import Account
-from mirrord.hosts.remembered import Remembered, from_json, to_json
+from mirrord.hosts.remembered import TRAITS, Remembered, from_json, to_json
 from mirrord.journal import Journal
 
 _log = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ class Notes:
         self._mirror = mirror
         self._name = f"account {mirror}"
         self._newer: Remembered | None = None
+        self._told = 0.0
 
     def recall(self) -> Remembered | None:
         """Return what was kept last; None for nothing, or nothing that can be read."""
@@ -48,6 +49,12 @@ class Notes:
             _log.warning("%s: what is known of its account is not written down: %s", self._mirror, e)
         else:
             self._newer = None
+        if known.tried_at != self._told and known.tried_at:
+            self._told = known.tried_at
+            lacks = [name for name in TRAITS if not known.findings[name].works]
+            _log.info(
+                "%s: tried what its account can do: %s", self._mirror, f"not {', '.join(lacks)}" if lacks else "all"
+            )
 
 
 class Accounts:
