@@ -192,6 +192,8 @@ def test_a_publish_cut_at_any_request_is_finished_by_the_next(way: Way, after: b
 
         assert whole(seen.disk, second, publisher.content)
         assert litter(seen.disk) == []
+        survey = host_on(connect(), layout=layout).survey()
+        assert (survey.current, survey.half, survey.tidy) == (second.snapshot.id, None, True)
         at += 3
     assert at > 60, "the publish was cut at all of its requests"
 
