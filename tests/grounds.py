@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,9 +17,10 @@ import pytest
 
 from mirrord.hosts.account import Account
 from mirrord.hosts.directory import DirectoryFiles
-from mirrord.hosts.files import Files, Kind, Traits, Walk
+from mirrord.hosts.files import Files, Kind, Walk
 from mirrord.hosts.host import FilesHost
 from mirrord.hosts.memory import Disk, MemoryFiles
+from mirrord.hosts.remembered import TRAITS
 from mirrord.hosts.sftp.session import SftpFiles
 from mirrord.manifest import SnapshotId
 from tests.conftest import Lab
@@ -28,7 +29,6 @@ from tests.lab.sshd import EXTENSIONS
 from tests.publishing import KEPT, host_on, served
 
 _numbers = count(1)
-_TRAITS = frozenset(field.name for field in fields(Traits))
 _Test = TypeVar("_Test", bound=Callable[..., object])
 
 SERVERS: Mapping[str, Callable[[Lab], SftpServer]] = {
@@ -57,8 +57,8 @@ LACKS: Mapping[str, frozenset[str]] = {
     ),
     # It makes links and follows them, and cannot say where they lead.
     "asyncssh chrooted": frozenset({"symlink", "replace_link"}),
-    # Paths that are no UTF-8 fail; it would do posix-rename, but does not say so.
-    "paramiko": frozenset({"hard_link", "replace", "replace_link", "any_name", "space", "copy_data"}),
+    # Paths that are no UTF-8 fail. It does not announce that it replaces, and does.
+    "paramiko": frozenset({"hard_link", "any_name", "space", "copy_data"}),
 }
 """What an account on a kind of ground cannot do: names of `Traits`, and some that no layout asks for:
 
@@ -100,8 +100,9 @@ class Ground:
     def connect(self) -> Files:
         """Open the account, with what is known of it when it was tried."""
         files = self.login()
-        lacks: dict[str, Any] = dict.fromkeys(LACKS.get(self.name, frozenset()) & _TRAITS, False)
-        files.traits = replace(files.traits, **lacks)
+        if isinstance(files, SftpFiles) and self.name in SERVERS:
+            found: dict[str, Any] = {name: name not in LACKS.get(self.name, ()) for name in TRAITS if name != "hashes"}
+            files.believe(replace(files.traits, **found))
         return files
 
     def host(self, **how: Any) -> FilesHost:
