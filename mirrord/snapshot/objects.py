@@ -164,10 +164,8 @@ class Intake:
                     Path(os.fsdecode(folder)).mkdir(parents=True, exist_ok=True)
                     touched.add(folder)
                 os.rename(file, place)  # noqa: PTH104 - done for each file
-            for folder in sorted(touched):
-                disk.sync_folder(folder)
             if touched:
-                disk.sync_folder(self._objects.folder)
+                self._syncing.finish([*sorted(touched), os.fsencode(self._objects.folder)])
 
     def close(self) -> None:
         """Drop whatever was not settled."""

@@ -34,17 +34,18 @@ class Seen:
         """Write it; ends with a SHA-256 of all before."""
         paths = b"\0".join(self.keys)
         head = json.dumps({"snapshot": self.snapshot, "count": len(self.keys), "paths": len(paths)}).encode()
-        body = b"".join(
-            (
-                _MAGIC,
-                head,
-                b"\n",
-                paths,
-                b"".join(_KEY.pack(*key) for key in self.keys.values()),
-                b"".join(self.digests[path] for path in self.keys),
-            )
-        )
-        return body + hashlib.sha256(body).digest()
+        pieces = [
+            _MAGIC,
+            head,
+            b"\n",
+            paths,
+            b"".join(_KEY.pack(*key) for key in self.keys.values()),
+            b"".join(self.digests[path] for path in self.keys),
+        ]
+        sha = hashlib.sha256()
+        for piece in pieces:
+            sha.update(piece)
+        return b"".join((*pieces, sha.digest()))
 
     @classmethod
     def unpack(cls, text: bytes) -> Seen:

@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,20 +66,21 @@ def key_of(found: os.stat_result) -> Key:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def look(source: Source, excludes: Excludes, stop: threading.Event) -> Sight:
-    """Walk the source once.
+def look(source: Source, excludes: Excludes, stop: threading.Event, before: Mapping[bytes, Key] | None = None) -> Sight:
+    """Walk the source once; what is as it was in an earlier walk's files shares their memory.
 
     Raises Braked (unreadable, a link that leads out or nowhere, a path that cannot be published, our own folder) and
     Cancelled. What vanishes during the walk is not there.
     """
-    return _Walk(source, excludes, stop).sight()
+    return _Walk(source, excludes, stop, before or {}).sight()
 
 
 class _Walk:
     """One walk under way."""
 
-    def __init__(self, source: Source, excludes: Excludes, stop: threading.Event) -> None:
+    def __init__(self, source: Source, excludes: Excludes, stop: threading.Event, before: Mapping[bytes, Key]) -> None:
         self._source = source
+        self._before = before
         self._excludes = excludes
         self._stop = stop
         self._root = _root(source)
@@ -100,7 +101,7 @@ class _Walk:
     def _enter(self, folder: _Folder) -> None:
         if folder.prefix == OWN_FOLDER + b"/":
             raise self._own()
-        files, left_out = self._files, self._excludes
+        files, left_out, before = self._files, self._excludes, self._before
         for entry in self._list(folder):
             name = entry.name
             path = folder.prefix + name
@@ -112,13 +113,9 @@ class _Walk:
                 except OSError as e:
                     self._untellable(path, e)
                     continue
-                files[path] = (
-                    found.st_dev,
-                    found.st_ino,
-                    found.st_size,
-                    found.st_mtime_ns,
-                    found.st_ctime_ns,
-                )
+                key = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+                known = before.get(path)
+                files[path] = known if known == key else key
                 if len(path) > LONGEST_NAME:
                     self._check_length(path, name)
             elif entry.is_dir(follow_symlinks=False):

@@ -82,7 +82,7 @@ class Taking:
         self._progress = progress
         self._excludes = Excludes(source.exclude)
         self.began = time.time()
-        self.sight = look(source, self._excludes, stop)
+        self.sight = look(source, self._excludes, stop, before.keys)
         check_whole(source, self.sight.files)
 
     def unchanged(self) -> bool:
@@ -122,7 +122,7 @@ class Taking:
         moved: set[bytes] = set()
         for _ in range(1 + ROUNDS):
             moved = self._read_missing(keeper, digests)
-            again = look(self.source, self._excludes, self._stop)
+            again = look(self.source, self._excludes, self._stop, self.sight.files)
             moved |= {path for path, key in again.files.items() if self.sight.files.get(path) != key}
             moved |= self.sight.files.keys() - again.files.keys()
             self.sight = again
