@@ -588,6 +588,28 @@ def test_cleaning_up_cut_at_any_request_shows_no_file_without_its_excuse(after: 
     assert at > 15
 
 
+@pytest.mark.parametrize(("layout", "lacks"), LAYOUTS[1:])
+@pytest.mark.parametrize("over", [False, True], ids=["leading on", "cleaning up"])
+def test_in_every_layout_a_cut_publish_is_finished_by_the_next(layout: str, lacks: dict[str, Any], over: bool) -> None:
+    """Whatever was on its way, the next publish makes the same of it: no file without its excuse, none too few."""
+    at, broken = int(over), True
+    while broken:
+        site = Site(looks=False, layout=layout, lacks=lacks)
+        a, b, c = site.take(A, B, C)
+        for signed in (a, b, c) if over else (a, b):
+            site.publish(signed)
+        site.passes(HOUR + 60 if over else 60)
+        try:
+            site.publish(c, Cut(at, after=bool(at % 2)))
+            broken = False
+        except Unavailable:
+            site.publish(c)
+
+        assert site.strange(served(site.disk)) == []
+        assert site.lingering == (set() if over else OF_A | OF_B)
+        at += 5  # before and after requests in turn
+
+
 def flights(site: Site, signed: Signed) -> list[list[Op]]:
     """Publish, and return what was asked in each round trip."""
     asked: list[list[Op]] = []

@@ -17,7 +17,7 @@ from itertools import chain
 from typing import BinaryIO
 
 from mirrord.delta import Delta
-from mirrord.errors import Damaged, Full
+from mirrord.errors import Damaged, Full, Unavailable
 from mirrord.hosts import Content, Findings, Known, Mended, Progress, Staged
 from mirrord.hosts.files import (
     Attributes,
@@ -390,6 +390,7 @@ class Staging:
         listed = gather(top, outcomes)
         kept: set[bytes] = set()
         drop: list[Op] = []
+        away: list[bytes] = []
         gone: set[bytes] = set()
         doubted = {self.source.digest(path) for path in self.distrusted}
         for path, attributes in sorted(listed.items()):
@@ -401,7 +402,7 @@ class Staging:
             if attributes.kind is Kind.FOLDER:
                 if path not in folders:
                     gone.add(path)
-                    drop.append(Rename(top + b"/" + path, self._trash(b"sifted.%d" % len(drop))))
+                    away.append(top + b"/" + path)
             elif (
                 entry
                 and had
@@ -412,9 +413,15 @@ class Staging:
                 kept.add(path)
             else:
                 drop.append(Remove(top + b"/" + path))
+        if self.layout.traits.rename_folder:
+            drop += [Rename(path, self._trash(b"sifted.%d" % number)) for number, path in enumerate(away)]
         for outcome in (yield Flight(drop)) if drop else []:
             if outcome.trouble is not Trouble.MISSING:
                 need(outcome, self._doing)
+        if not self.layout.traits.rename_folder:
+            for path in away:
+                if (why := (yield from self.layout.delete(path))) is not None:
+                    raise Unavailable(f"{self._doing}: {show(path)} of an earlier try does not go away: {why}")
         return frozenset(kept)
 
     def _trash(self, name: bytes) -> bytes:
