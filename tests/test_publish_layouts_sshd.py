@@ -142,3 +142,14 @@ def test_on_a_server_without_any_extension_a_file_is_missing_for_a_moment(lab: L
     assert reader.wrong == []
     assert sum(reader.holes) < 1
     assert all(0 < result.gap_seconds < 1 for result in results[1:])
+
+
+def test_a_server_that_keeps_no_order_takes_a_round_trip_between_the_two_renames(lab: Lab) -> None:
+    """The second rename may only be sent when the first was answered; the result says how long that took."""
+    publisher, proftpd = Publisher(), lab.proftpd()
+    line = lab.proxy(proftpd.host, proftpd.port, round_trip=0.05)
+    with closing(SftpFiles.open(account_on(proftpd, "slow", port=line.port))) as files:
+        first, second = (publisher.publish(files, publisher.take(site(n)), layout="rename") for n in (1, 2))
+
+    assert first.gap_seconds == 0.0, "readers had nothing before"
+    assert 0.04 < second.gap_seconds < 2

@@ -17,8 +17,8 @@ from collections.abc import Collection, Sequence
 from mirrord.hosts.files import Create, Kind, Op, Outcome, Put, Remove, Rename, Walk
 from mirrord.hosts.layout import STAGING, Turn, Turned, by_op, left_path
 from mirrord.hosts.lock import OWN
-from mirrord.hosts.moving import Moves, Note, put_small
-from mirrord.hosts.served import MOVING, ServedFolder
+from mirrord.hosts.moving import MOVING, Moves, Note, put_small
+from mirrord.hosts.served import ServedFolder
 from mirrord.hosts.steps import Flight, Steps, need
 from mirrord.hosts.trees import agrees
 from mirrord.manifest import Signed, SnapshotId

@@ -45,7 +45,6 @@ from mirrord.hosts.files import (
 )
 from mirrord.hosts.layout import STAGING, by_op
 from mirrord.hosts.lock import OWN
-from mirrord.hosts.served import MOVING, UNDO
 from mirrord.hosts.steps import Flight, Steps, need
 from mirrord.hosts.trees import agrees
 from mirrord.manifest import CARD_NAME, OWN_FOLDER, Entry, Manifest, SnapshotId, is_snapshot_id, quote, show
@@ -54,6 +53,8 @@ from mirrord.siblings import base_of
 if TYPE_CHECKING:
     from mirrord.hosts.served import ServedFolder
 
+MOVING = b"moving."
+UNDO = b"undo."
 Listing = Mapping[bytes, Attributes]
 _LONGEST_NOTE = 1 << 28
 _REFERRING = frozenset((b"css", b"js", b"mjs", b"json", b"webmanifest", b"svg", b"wasm"))

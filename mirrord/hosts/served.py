@@ -45,12 +45,11 @@ from mirrord.hosts.layout import (
     release_path,
 )
 from mirrord.hosts.lock import OWN, SWAP
+from mirrord.hosts.moving import MOVING, UNDO, Moves
 from mirrord.hosts.steps import Flight, Steps, give_up, need
 from mirrord.manifest import CLOSED_SET, OWN_FOLDER, SnapshotId, show
 from mirrord.plan import Survey
 
-MOVING = b"moving."
-UNDO = b"undo."
 _NOTE = b"serves."
 _OLD, _NEW = b"old.", b"new."
 
@@ -210,7 +209,7 @@ class ServedFolder(Layout):
         """Finish or undo what a dead holder left: readers get something whole again before all else."""
         answers = yield from self._look_again()
         for name in self._moving(answers):
-            yield from self.settle_moving(name)
+            yield from Moves(self, name).settle()
         if self._moving(answers):
             answers = yield from self._look_again()
         swaps = self._swaps(answers)
@@ -219,12 +218,6 @@ class ServedFolder(Layout):
             answers = yield from self._look_again()
         current = self.served_by(answers)
         yield from self.put_away(answers, current, nonce)
-
-    def settle_moving(self, name: bytes) -> Steps[None]:
-        """Go on with files that were being moved (`inplace`), or go back."""
-        from mirrord.hosts.moving import Moves  # it builds on this module
-
-        yield from Moves(self, name).settle()
 
     def _look_again(self) -> Steps[Answers]:
         return (yield from self.look_closer(by_op((yield Flight(self.look())))))

@@ -13,9 +13,10 @@ from mirrord.hosts.files import Kind, Op, Stat, Traits
 from mirrord.hosts.inplace import Inplace
 from mirrord.hosts.layout import Answers, Layout
 from mirrord.hosts.lock import OWN, SWAP
+from mirrord.hosts.moving import MOVING
 from mirrord.hosts.releases import Releases
 from mirrord.hosts.renaming import Renaming
-from mirrord.hosts.served import MOVING, ServedFolder, note_of
+from mirrord.hosts.served import ServedFolder, note_of
 
 AUTO = "auto"
 LAYOUTS: dict[str, type[Layout]] = {layout.name: layout for layout in (Releases, Renaming, Inplace)}
