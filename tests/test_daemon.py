@@ -82,6 +82,20 @@ def test_readers_who_are_shared_lose_whoever_dies_and_never_the_last(lab: Lab) -
         until(lambda: site.served_at("milan"), 20, "readers to go to the one that is back")
 
 
+def test_a_switch_shows_what_resolvers_answer_and_pages_at_the_new_answer(site: Publisher) -> None:
+    """Evidence for who switched: what readers' resolvers still say and for how long, and that pages come from there."""
+    assert site.verb("sync")["exit"] == 0
+    site.configure(resolvers=[site.resolver.endpoint, "127.0.0.1:1"])
+
+    found = site.verb("switch", "web", "lyon", "--yes")
+    page, resolver, silent = sorted(found["evidence"], key=lambda one: (one["what"], one["where"] == "127.0.0.1:1"))
+    assert (page["what"], page["where"], page["ok"]) == ("page", site.hosts["lyon"].address, True)
+    assert resolver["ok"], resolver
+    assert not silent["ok"]
+    assert "gives no answer" in silent["text"]
+    assert len(site.verb("history", "--kind", "evidence")["events"]) == 3
+
+
 def test_a_service_on_hold_is_judged_and_left_alone(site: Publisher) -> None:
     """An operator at work on a host must not be surprised by a move."""
     watched(site)

@@ -414,6 +414,8 @@ def moved(talk: Talk, found: Found) -> None:
         text = server["text"] or words[server["state"]]
         own = text if text.startswith(server["address"]) else f"{server['address']}: {text}"
         talk.line(f"  {own}", "" if server["state"] == "new" else "yellow")
+    for one in found.get("evidence", ()):
+        talk.line(f"  {one['text']}", "" if one["ok"] else "yellow")
     if found["readers_follow_by"]:
         talk.line(f"readers follow by {clock(found['readers_follow_by'])}")
 

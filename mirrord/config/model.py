@@ -299,6 +299,7 @@ class Dns(Section):
     servers: Annotated[tuple[Address53, ...], Field(min_length=1)]
     authoritative: tuple[Address53, ...] = ()
     notify: StrictBool = True
+    resolvers: tuple[Address53, ...] = ()
     tsig: Tsig
 
 

@@ -12,31 +12,26 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from mirrord import records
-from mirrord.control import drilling, examining, moving, plans, showing, syncing
+from mirrord.control import drilling, examining, moving, showing
 from mirrord.control.looking import Looker
 from mirrord.control.mind import Mind, Reading
+from mirrord.control.outgoing import Outgoing
 from mirrord.control.publishing import Publishing
 from mirrord.control.server import Talk
 from mirrord.control.works import Works
 from mirrord.decide import Permission, Policy, View, may_switch, planned_drain
-from mirrord.errors import BadUsage, Braked, Damaged, JournalUnwritable, MirrordError, Unavailable
+from mirrord.errors import BadUsage, Braked, Damaged, JournalUnwritable, Unavailable
 from mirrord.health import Round, Standing, Thresholds
-from mirrord.hosts import Progress
 from mirrord.journal import PUBLISHING, SNAPSHOTS, Event
-from mirrord.manifest import Manifest, Signed, SnapshotId, stamp
-from mirrord.plan import Plan
-from mirrord.publish import Published
+from mirrord.manifest import stamp
 from mirrord.rules import members
 from mirrord.sharing import joined_by
-from mirrord.snapshot import Progress as Counted
-from mirrord.snapshot.store import Taken
 from mirrord.switches import Change, Kind
 
 _log = logging.getLogger(__name__)
@@ -83,7 +78,7 @@ class Desk:
         self._daemon = daemon
         self._ordered = ordered
         self._since = time.time()
-        self._offers = plans.Offers(works.directory / "plans")
+        self.outgoing = Outgoing(works, publishing, note=self._note, again=lambda: self._tell(self.mind.publish_again))
 
     def call(self, verb: str, arguments: Mapping[str, Any], talk: Talk, who: str) -> dict[str, Any]:
         """Do one verb on behalf of `who`. Raises MirrordError."""
@@ -95,210 +90,6 @@ class Desk:
         finally:
             if verb in _ORDERS and not arguments.get("dry_run"):
                 self._ordered()
-
-    # -- content goes out
-
-    def sync(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:
-        """Take a snapshot if the source changed, publish it to all mirrors or some; a person does it."""
-        if asked.get("plan"):
-            return self._sync_as_shown(asked, talk, who)
-        mirrors = self._publishable(asked.get("mirrors") or [])
-        allow = bool(asked.get("allow_deletions"))
-        if asked.get("dry_run"):
-            return self._rehearse(mirrors, allow, talk)
-        self._warn_of_hold(talk)
-        taken = syncing.take(self.works, by_hand=True, allow_deletions=allow, seen=_seen(talk))
-        self._say_taken(taken, talk, who)
-        self._go_on_by_itself(who)
-        return self._publish(mirrors, taken, allow, talk)
-
-    def snapshot(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:
-        """Take a snapshot only."""
-        allow = bool(asked.get("allow_deletions"))
-        before = self.works.store.newest()
-        if asked.get("dry_run"):
-            scanned = syncing.scan(self.works, allow_deletions=allow, seen=_seen(talk))
-            return {"snapshot": None, "change": showing.change(scanned.difference), "warnings": list(scanned.warnings)}
-        taken = syncing.take(self.works, by_hand=True, allow_deletions=allow, seen=_seen(talk))
-        self._say_taken(taken, talk, who)
-        return {
-            "snapshot": showing.snapshot(taken.snapshot, changed=taken.changed),
-            "change": showing.change(syncing.change_since(self.works, before, taken.snapshot.id)),
-            "warnings": list(taken.warnings),
-        }
-
-    def snapshots(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
-        """List what the store has, oldest first."""
-        served: dict[str, list[str]] = {}
-        for name, last in self.works.journal.last_seen().items():
-            served.setdefault(last.id, []).append(name)
-        pinned = self.works.store.pinned()
-        return {
-            "snapshots": [
-                {
-                    **showing.snapshot(snapshot, changed=False),
-                    "pinned": snapshot.id in pinned,
-                    "served_by": sorted(served.get(snapshot.id, [])),
-                }
-                for snapshot in self.works.store.snapshots()
-            ]
-        }
-
-    def rollback(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:
-        """Publish an earlier content as a new snapshot, and hold automatic ones until a person syncs."""
-        mirrors = self._publishable(asked.get("mirrors") or [])
-        allow = bool(asked.get("allow_deletions"))
-        to = self._snapshot_named(str(asked.get("snapshot", "")))
-        if asked.get("dry_run"):
-            manifest = self.works.store.load(to).manifest
-            rehearsed = plans.rehearse(self.works, mirrors, manifest, None, allow_deletions=allow)
-            rows = list(map(showing.rehearsed, rehearsed))
-            return {"snapshot": None, "mirrors": rows, "dry_run": True, "warnings": [], "restores": to, "held": None}
-        taken, held = syncing.rollback(self.works, to, who, allow_deletions=allow)
-        self._tell(self.mind.publish_again)
-        self._note("rollback", f"{to} is published again as {taken.snapshot.id}", who)
-        result = self._publish(mirrors, taken, allow, talk)
-        return {**result, "restores": to, "held": showing.hold(held)}
-
-    def _publish(
-        self, mirrors: list[str], taken: Taken, allow: bool, talk: Talk, offer: plans.Offer | None = None
-    ) -> dict[str, Any]:
-        signed = self.works.store.load(taken.snapshot.id)
-        seen = _seen(talk)
-        gathering = self.publishing.gather(signed.snapshot.id, mirrors)
-        runs: dict[str, Future[Published] | MirrordError] = {}
-        for name in mirrors:
-            try:
-                runs[name] = self._start(name, signed, allow, seen, offer)
-            except MirrordError as e:
-                runs[name] = e
-                self.publishing.stays_away(signed.snapshot.id, name)
-        rows = []
-        for name, run in runs.items():
-            published = run.result() if isinstance(run, Future) else Published.failure(name, signed, run, 0.0)
-            rows.append(showing.row(published))
-            talk({"event": "mirror", "mirror": rows[-1]})
-            for warning in published.warnings:
-                talk({"event": "warn", "text": warning})
-        syncing.tidy(self.works)
-        return {
-            "snapshot": showing.snapshot(taken.snapshot, changed=taken.changed),
-            "mirrors": rows,
-            "skew_seconds": None if gathering.skew is None else round(gathering.skew, 3),
-            "dry_run": False,
-            "warnings": list(taken.warnings),
-        }
-
-    def _start(
-        self, mirror: str, signed: Signed, allow: bool, seen: syncing.Seen, offer: plans.Offer | None
-    ) -> Future[Published]:
-        agreed: Callable[[Plan], None] | None = None
-        if offer is not None:
-            if (why := offer.left_out(mirror)) is not None:
-                raise why
-            agreed = functools.partial(offer.hold_to, mirror)
-        return self.publishing.start(mirror, signed, seen=seen, allow_deletions=allow, agreed=agreed)
-
-    def _rehearse(self, mirrors: list[str], allow: bool, talk: Talk) -> dict[str, Any]:
-        scanned = syncing.scan(self.works, allow_deletions=allow, seen=_seen(talk))
-        current = self.works.store.newest()
-        changed = bool(scanned.difference) or current is None
-        same = None if changed or current is None else current
-        rehearsed = plans.rehearse(self.works, mirrors, scanned.manifest, same, allow_deletions=allow)
-        offer = self._offer(scanned.manifest, rehearsed, allow, talk)
-        card = self.works.store.load(current).snapshot if same is not None and current is not None else None
-        return {
-            "snapshot": {
-                "id": card.id if card else None,
-                "serial": card.serial if card else None,
-                "created": stamp(card.created) if card else None,
-                "files": len(scanned.manifest.entries),
-                "bytes": scanned.manifest.size,
-                "changed": changed,
-                "previous": current,
-                "restores": None,
-            },
-            "change": showing.change(scanned.difference),
-            "mirrors": list(map(showing.rehearsed, rehearsed)),
-            "plan": None if offer is None else showing.offer(offer),
-            "dry_run": True,
-            "warnings": list(scanned.warnings),
-        }
-
-    def _offer(
-        self, manifest: Manifest, rehearsed: Sequence[plans.Rehearsed], allow: bool, talk: Talk
-    ) -> plans.Offer | None:
-        """Keep what was shown, so that exactly that can be carried out; None where there is nothing to do."""
-        if all(one.published.result != "planned" for one in rehearsed):
-            return None
-        offer = plans.Offer.of(manifest, rehearsed, allow_deletions=allow, made=time.time())
-        try:
-            self._offers.keep(offer)
-        except MirrordError as e:  # what would happen is worth seeing all the same
-            talk({"event": "warn", "text": str(e)})
-            return None
-        return offer
-
-    def _sync_as_shown(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:
-        """Do exactly what a dry run showed, or nothing where the source changed since."""
-        for word, option in (("mirrors", "MIRROR"), ("dry_run", "--dry-run"), ("allow_deletions", "--allow-deletions")):
-            if asked.get(word):
-                raise BadUsage(f"{option}: a plan says itself what is done and where; `--plan` stands alone")
-        offer = self._offers.find(str(asked["plan"]))
-        mirrors = self._publishable(list(offer.mirrors))
-        allow, seen = offer.allow_deletions, _seen(talk)
-        self._warn_of_hold(talk)
-        scanned = syncing.scan(self.works, allow_deletions=allow, seen=seen)
-        self._same_source(offer, scanned.manifest.sha256)
-        taken = syncing.take(self.works, by_hand=True, allow_deletions=allow, seen=seen)
-        self._say_taken(taken, talk, who)
-        self._same_source(offer, taken.snapshot.manifest_sha256)
-        self._go_on_by_itself(who)
-        return {**self._publish(mirrors, taken, allow, talk, offer), "plan": showing.offer(offer)}
-
-    def _same_source(self, offer: plans.Offer, manifest: str) -> None:
-        if manifest != offer.manifest:
-            shown = stamp(datetime.fromtimestamp(offer.made, UTC))
-            raise Braked(
-                f"{self.works.settings.site.name}: carrying out plan {offer.id}: the source changed since the plan was"
-                f" shown ({shown}); nothing was sent; `mirrord sync --dry-run` shows what would happen now",
-                "plan",
-            )
-
-    def _warn_of_hold(self, talk: Talk) -> None:
-        if (why := syncing.why_no_publish(self.works)) is not None:
-            talk({"event": "warn", "text": f"{why}; a sync by hand goes ahead all the same"})
-
-    def _publishable(self, names: list[str]) -> list[str]:
-        """Return the mirrors meant, all that we publish to where none is named; raises BadUsage."""
-        known = [mirror.name for mirror in self.works.settings.published()]
-        for name in names:
-            if self.works.settings.mirror(name).sftp is None:
-                raise BadUsage(f"{name}: mirrord does not publish there: it has no [mirror.sftp]")
-        if not known:
-            raise BadUsage(f"{self.works.settings.file}: there is no mirror with [mirror.sftp] to publish to")
-        return [name for name in known if not names or name in names]
-
-    def _snapshot_named(self, text: str) -> SnapshotId:
-        """Find a snapshot by id, by the beginning of an id, or by serial; raises BadUsage."""
-        found = [s.id for s in self.works.store.snapshots() if text in (s.id, str(s.serial))]
-        found = found or [s.id for s in self.works.store.snapshots() if text and s.id.startswith(text)]
-        if len(found) != 1:
-            why = "there is no such snapshot" if not found else f"{len(found)} snapshots begin so"
-            raise BadUsage(f"{text}: {why}; `mirrord snapshots` lists them")
-        return found[0]
-
-    def _say_taken(self, taken: Taken, talk: Talk, who: str) -> None:
-        for warning in taken.warnings:
-            talk({"event": "warn", "text": warning})
-        if taken.changed:
-            self._note("snapshot", f"took {taken.snapshot.id}, serial {taken.snapshot.serial}", who)
-
-    def _go_on_by_itself(self, who: str) -> None:
-        """A person's sync is the way out of a rollback, and of a stop that an older state brought about."""
-        if self.works.journal.held(SNAPSHOTS) is not None:
-            self._lastly(lambda: self.works.journal.unhold(SNAPSHOTS, who))
-        self._tell(self.mind.publish_again)
 
     # -- attention comes back
 
@@ -322,7 +113,7 @@ class Desk:
 
     def mirror_check(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
         """Try what one mirror can do, and whether its web server serves what is put there."""
-        (name,) = self._publishable([str(asked.get("mirror", ""))])
+        (name,) = self.outgoing.publishable([str(asked.get("mirror", ""))])
         return examining.examine(self.works, name, lambda text: talk({"event": "say", "text": text}))
 
     def explain(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
@@ -421,11 +212,12 @@ class Desk:
         try:
             with self._overriding(service, target, permission, who) as kept:
                 moved = moving.commit(self.works, plan)
+                moved = moving.see(self.works, self.looker, view.standing, moved, self.mind.policy(service))
                 kept.append(moved.result is not None and moved.result.kind is not Kind.UNCHANGED)
             self._tell(lambda: self.mind.take_in(service, moved))
         finally:
             self._tell(lambda: self.mind.release(service))
-        return showing.moved(service, target, view, moved.result, permission)
+        return showing.moved(service, target, view, moved, permission)
 
     @contextlib.contextmanager
     def _overriding(self, service: str, target: str, permission: Permission, who: str) -> Iterator[list[bool]]:
@@ -571,40 +363,13 @@ class Desk:
         self.mind.note(Event(kind, what, by=who))
 
 
-def _seen(talk: Talk) -> syncing.Seen:
-    """Pass progress on to who asked, at most ten times a second and mirror."""
-    last: dict[str, float] = {}
-
-    def seen(mirror: str, done: Progress | Counted) -> None:
-        now = time.monotonic()
-        if now - last.get(mirror, 0.0) < 0.1 and done.files_done < done.files_total:
-            return
-        last[mirror] = now
-        talk(
-            {
-                "event": "progress",
-                "mirror": mirror,
-                "files_done": done.files_done,
-                "files_total": done.files_total,
-                "bytes_done": done.bytes_done,
-                "bytes_total": done.bytes_total,
-            }
-        )
-
-    return seen
-
-
-def _say_step(talk: Talk, service: str, step: str) -> None:
-    talk({"event": "say", "text": f"{service}: {step}"})
-
-
 _ORDERS = frozenset(("switch", "drain", "undrain", "hold", "unhold", "ack"))
 
 _VERBS: Mapping[str, Callable[[Desk, dict[str, Any], Talk, str], dict[str, Any]]] = {
-    "sync": Desk.sync,
-    "snapshot": Desk.snapshot,
-    "snapshots": Desk.snapshots,
-    "rollback": Desk.rollback,
+    "sync": lambda desk, *asked: desk.outgoing.sync(*asked),
+    "snapshot": lambda desk, *asked: desk.outgoing.snapshot(*asked),
+    "snapshots": lambda desk, *asked: desk.outgoing.snapshots(*asked),
+    "rollback": lambda desk, *asked: desk.outgoing.rollback(*asked),
     "check": Desk.check,
     "mirror_check": Desk.mirror_check,
     "explain": Desk.explain,

@@ -8,18 +8,36 @@ time for each service, on this machine: a lock sees to it. What may be decided i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from ipaddress import ip_address
 from typing import Any
 
+from mirrord.config.model import Dns
 from mirrord.control.looking import Looker
 from mirrord.control.mind import Reading
 from mirrord.control.works import Works
 from mirrord.decide import Move, Policy, Stay, Why, next_after, passes
 from mirrord.errors import BadUsage, Braked, Conflict, Locked, MirrordError, Unavailable
 from mirrord.health import Fresh, Standing
+from mirrord.journal import Event
+from mirrord.rules import members
 from mirrord.sharing import after_looks, still_good, to_look_at
 from mirrord.switches import Change, Expected, Follow, Kind, Result, Zone, ZoneState, plan_change, transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One thing that was seen of a committed change: by a resolver, or by fetching a page where readers are sent."""
+
+    what: str
+    """`resolver` or `page`."""
+    where: str
+    """The resolver, or the address that was fetched from."""
+    ok: bool
+    """The new answer, or pages as they should be."""
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +51,8 @@ class Moved:
     """None where nothing was sent: no candidate stood the fresh look."""
     failed: Mapping[str, str] = field(default_factory=dict)
     """Candidates whose fresh look failed -> why."""
+    evidence: tuple[Evidence, ...] = ()
+    """What was seen of a change that was committed, besides the name servers."""
 
     @property
     def trouble(self) -> str | None:
@@ -73,7 +93,8 @@ def carry_out(works: Works, looker: Looker, standing: Standing, move: Move, poli
             who=works.settings.controller.name,
             why=move.reason,
         )
-        return replace(_commit(works, change), failed=failed)
+        moved = replace(_commit(works, change), failed=failed)
+    return see(works, looker, standing, moved, policy)
 
 
 def _look_freshly(
@@ -160,6 +181,57 @@ def attend(
     if following is not None:
         followers = transaction.follow(works.switch(service), works.journal, following, works.asking)
     return Attended(reading, resolved, followers)
+
+
+def see(works: Works, looker: Looker, standing: Standing, moved: Moved, policy: Policy) -> Moved:
+    """Look at a change that was committed as readers will: what resolvers answer, and pages where readers are sent.
+
+    What is found is written down and changes nothing; never raises.
+    """
+    result = moved.result
+    if result is None or result.committed is None or not result.change.moves:
+        return moved
+    found = (*_resolvers(works, result), *_pages(looker, standing, result, policy))
+    for one in found:
+        event = Event(
+            "evidence", f"{moved.service}: {one.text}", by=works.settings.controller.name, about=moved.service
+        )
+        works.jot(partial(works.journal.record, event))
+    return replace(moved, evidence=found)
+
+
+def _resolvers(works: Works, result: Result) -> list[Evidence]:
+    way = works.settings.service(result.change.service).way
+    resolvers = way.resolvers if isinstance(way, Dns) else ()
+    if not resolvers:
+        return []
+    from mirrord.switches.resolving import ask_resolvers  # dnspython, only for who asks
+
+    seen = []
+    for answer in ask_resolvers(resolvers, way.names, works.asking):
+        new = answer.addresses == result.change.to.names[answer.name].addresses
+        stands = ", ".join(sorted(answer.addresses)) or "nothing"
+        old = f"{answer.resolver}: {answer.name} is still {stands}, for {answer.ttl} s at most"
+        text = answer.text or (f"{answer.resolver}: {answer.name} is {stands}" if new else old)
+        seen.append(Evidence("resolver", answer.resolver, new, text))
+    return seen
+
+
+def _pages(looker: Looker, standing: Standing, result: Result, policy: Policy) -> Iterator[Evidence]:
+    """Fetch at the addresses that the names have now, with the service's own names."""
+    change = result.change
+    addresses = {address for rrsets in change.to.names.values() for address in rrsets.addresses}
+    for mirror in members(change.target):
+        fresh = looker.fresh(standing, mirror, change.service)
+        for address in sorted(addresses.intersection(map(canonical, policy.addresses.get(mirror, ())))):
+            fault = {canonical(a): f for a, f in {**fresh.bad, **fresh.unjudged}.items()}.get(address)
+            text = f"{address}: serves {', '.join(change.to.names)} as it should" if fault is None else None
+            yield Evidence("page", address, fault is None, text or f"{address}: {fault.text if fault else ''}")
+
+
+def canonical(address: str) -> str:
+    """Write an address as name servers do."""
+    return str(ip_address(address))
 
 
 def remember_name_servers(works: Works, service: str) -> None:

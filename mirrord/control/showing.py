@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from mirrord import records
 from mirrord.config.model import Mirror
 from mirrord.control import drilling
 from mirrord.control.mind import Mind, Reading
+from mirrord.control.moving import Moved
 from mirrord.control.plans import Offer, Rehearsed
 from mirrord.control.works import Works
 from mirrord.decide import Decision, Move, Permission, Policy, Protection, View, decide, explain, may_switch, protected
@@ -27,7 +29,7 @@ from mirrord.publish import Published
 from mirrord.report.status import Daemon, Facts, MirrorState, Moment, ServiceState, hold, kind, reason, text_of
 from mirrord.report.status import status as build_status
 from mirrord.rules import members
-from mirrord.switches import Change, Expected, Following, Result
+from mirrord.switches import Change, Expected, Following
 
 __all__ = [
     "change",
@@ -254,8 +256,9 @@ def _names(expected: Expected, ttl: int) -> dict[str, Any]:
     }
 
 
-def moved(service: str, target: str, view: View, result: Result | None, permission: Permission) -> dict[str, Any]:
+def moved(service: str, target: str, view: View, ended: Moved, permission: Permission) -> dict[str, Any]:
     """Show how a switch ended."""
+    result = ended.result
     assert result is not None  # a switch by hand has no candidates that could fail it
     return {
         "service": service,
@@ -268,6 +271,7 @@ def moved(service: str, target: str, view: View, result: Result | None, permissi
             {"address": address, "state": _FOLLOWS[follow.following], "text": follow.text}
             for address, follow in sorted(result.followers.items())
         ],
+        "evidence": [asdict(one) for one in ended.evidence],
         "readers_follow_by": None if result.follow_by is None else text_of(result.follow_by),
         "notes": list(permission.remarks),
     }

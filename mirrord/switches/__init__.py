@@ -3,6 +3,7 @@
     change.py       pure: what stands, what we expect to stand, what should: `compare`, `plan_change`
     rfc2136.py      the zone's name servers, by DNS UPDATE with TSIG; the only import of dnspython
     command.py      the operator's own program
+    resolving.py    what resolvers that readers use answer
     transaction.py  one plan from its intent in the journal to what the servers answer afterwards
 
 A `Switch` reads and sends; it decides nothing and remembers nothing. A transaction keeps its intents and

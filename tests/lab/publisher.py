@@ -213,6 +213,7 @@ def configuration(publisher: Publisher) -> str:
         "max_lag": "24h",
         "dwell": "1s",
         "servers": [publisher.primary.endpoint],
+        "resolvers": [],
         "authoritative": [publisher.primary.endpoint, publisher.secondary.endpoint],
         "order": list(publisher.hosts),
         "exclude": [],
@@ -271,6 +272,7 @@ names = ["{NAME}"]
 ttl = 1
 servers = {json.dumps(how["servers"])}
 authoritative = {json.dumps(how["authoritative"])}
+resolvers = {json.dumps(how["resolvers"])}
 [service.dns.tsig]
 name = "{publisher.primary.key.name}"
 algorithm = "{publisher.primary.key.algorithm}"
