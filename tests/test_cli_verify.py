@@ -87,6 +87,31 @@ def test_a_reader_verifies_a_folder_with_only_the_public_key(
     assert f"signed by {key.public.fingerprint}" in typed.out
 
 
+def test_assets_that_linger_are_counted_for_the_reader(
+    mirrord: Type, store: Store, take: Callable[[dict[str, str]], SnapshotId], key: SigningKey, tmp_path: Path
+) -> None:
+    """A reader sees that a picture of before is there, and of which snapshot; machines see it, too."""
+    before, now = take({"index.html": "1", "logo.png": "logo"}), take({"index.html": "2"})
+    folder = tmp_path / "mirror"
+    store.restore(now, folder)
+    (folder / "logo.png").write_text("logo")
+    for snapshot, where in ((now, ""), (before, f"previous/{before}/")):
+        signed = store.load(snapshot)
+        for name, data in (signed.fixed_files() | signed.changing_files()).items():
+            file = folder / ".well-known/mirrord" / where / os.fsdecode(name)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+
+    typed = mirrord("verify", str(folder), "--key", str(key.public))
+    shown = mirrord("verify", str(folder), "--key", str(key.public), "--json").json
+
+    assert typed.code == 0
+    assert "files of earlier snapshots that linger beside it: 1 of snapshot 1" in typed.out
+    assert [(one["id"], one["files"]) for one in shown["lingering"]] == [(before, 1)]
+    (folder / "logo.png").write_text("evil")
+    assert mirrord("verify", str(folder), "--key", str(key.public)).code == 4
+
+
 def test_the_key_may_be_in_a_file(mirrord: Type, copy: Path, configured: Path, stranger: None) -> None:
     """As ssh-keygen wrote it, with its comment."""
     assert mirrord("verify", str(copy), "--key", str(configured.parent / "signing_ed25519.pub")).code == 0

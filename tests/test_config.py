@@ -197,6 +197,11 @@ def test_faults_between_tables_and_within_them_are_told_together(write: Write) -
             "publish.together: is 9, but mirrord publishes to",
             id="together more than there are",
         ),
+        pytest.param(
+            changed("[probe]\n", '[publish]\ngrace = "8d"\n[probe]\n'),
+            "publish.grace: ",
+            id="a grace of more than a week",
+        ),
         pytest.param(changed('host = "192.0.2.10"', 'host = "me@192.0.2.10"'), "without user or port", id="sftp host"),
         pytest.param(changed(KEY, KEY[:-20]), "not a", id="host key cut short"),
         pytest.param(changed(KEY, "ssh-dss " + KEY.split()[1]), "has the key type 'ssh-dss'", id="host key type"),
