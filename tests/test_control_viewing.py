@@ -141,6 +141,7 @@ def test_a_publish_that_readers_see_says_so(site_with: Callable[..., Site]) -> N
     assert (first["verified"], first["warnings"]) == ("seen", [])
     assert (second["verified"], second["warnings"]) == ("seen", [])
     assert site.told() == []
+    assert site.works.journal.history(kinds=["publish"])[0].event.what.endswith(", verified: seen")
 
 
 def test_a_packed_page_that_is_not_its_page_is_seen(site_with: Callable[..., Site]) -> None:

@@ -269,6 +269,7 @@ class Publishing:
             return
         text = f"{published.mirror}: {published.result} {published.release}"
         text += f": {published.error}" if published.error else f" in {published.seconds:.1f} s"
+        text += f", verified: {published.verified}" if published.verified is not None else ""
         (_log.warning if published.error else _log.info)("%s", text)
         self._works.jot(
             lambda: self._works.journal.record(
