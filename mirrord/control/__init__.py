@@ -15,6 +15,7 @@ inbox.py      how other threads reach the one that owns everything
 mind.py       all that changes while mirrord runs, owned by one thread
 moving.py     readers are moved: fresh look, intent, change, proof
 showing.py    how the answers of verbs are worded
+outgoing.py   the verbs that send content out
 desk.py       the verbs, the same with a daemon and without
 server.py     the daemon's ear: HTTP on a unix socket
 client.py     the other end of it

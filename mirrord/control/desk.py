@@ -363,6 +363,10 @@ class Desk:
         self.mind.note(Event(kind, what, by=who))
 
 
+def _say_step(talk: Talk, service: str, step: str) -> None:
+    talk({"event": "say", "text": f"{service}: {step}"})
+
+
 _ORDERS = frozenset(("switch", "drain", "undrain", "hold", "unhold", "ack"))
 
 _VERBS: Mapping[str, Callable[[Desk, dict[str, Any], Talk, str], dict[str, Any]]] = {
