@@ -199,7 +199,7 @@ def test_faults_between_tables_and_within_them_are_told_together(write: Write) -
         ),
         pytest.param(
             changed("[probe]\n", '[publish]\ngrace = "8d"\n[probe]\n'),
-            "publish.grace: ",
+            'publish.grace: should be at most 7d, is "8d"',
             id="a grace of more than a week",
         ),
         pytest.param(changed('host = "192.0.2.10"', 'host = "me@192.0.2.10"'), "without user or port", id="sftp host"),

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from mirrord.config.lines import Path as Place
 from mirrord.config.model import LISTS, SECTIONS
-from mirrord.config.units import shown
+from mirrord.config.units import show_duration, shown
 
 _KINDS = {
     "string_type": "should be a text in quotes",
@@ -114,7 +114,9 @@ def _text(kind: str, detail: Any, model: type[BaseModel]) -> str:
         return f"{_KINDS[kind]}, is {shown(found)}"
     if kind in _LIMITS:
         word, key = _LIMITS[kind]
-        return f"should be {word} {context[key]:g}, is {shown(found)}"
+        is_duration = isinstance(found, str) and isinstance(context[key], float)
+        limit = show_duration(context[key]) if is_duration else f"{context[key]:g}"
+        return f"should be {word} {limit}, is {shown(found)}"
     if kind == "too_short":
         return "is empty"
     if kind == "literal_error":
