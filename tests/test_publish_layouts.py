@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mirrord.errors import Braked, MirrordError, Refused, Unavailable
+from mirrord.errors import Braked, Full, MirrordError, Refused, Unavailable
 from mirrord.hosts.files import (
     Create,
     List,
@@ -455,7 +455,14 @@ def test_a_folder_that_cannot_be_renamed_is_said_to_need_another_layout() -> Non
     assert litter(seen.disk) == []
 
 
-def test_what_cannot_be_moved_on_is_moved_back() -> None:
+@pytest.mark.parametrize(
+    ("trouble", "error", "said"),
+    [
+        (Trouble.DENIED, Refused, r"one\.html.*not yours.*moved back"),
+        (Trouble.FULL, Full, r"one\.html.*not yours.*make room"),
+    ],
+)
+def test_what_cannot_be_moved_on_is_moved_back(trouble: Trouble, error: type[MirrordError], said: str) -> None:
     """One file belongs to somebody else: readers keep the release before, and a person is told its name."""
     publisher = Publisher()
     seen, (first, second) = stand(publisher, ("inplace", POOR, SeesFiles), NEXT)
@@ -466,7 +473,7 @@ def test_what_cannot_be_moved_on_is_moved_back() -> None:
         def carry_out(self, ops: Iterable[Op], pulse: Pulse | None = None) -> Iterator[Outcome]:
             yield from super().carry_out([op for op in ops if not moves_page(op)], pulse)
             for op in refused:
-                yield Outcome(op, trouble=Trouble.DENIED, text="not yours")
+                yield Outcome(op, trouble=trouble, text="not yours")
             refused.clear()
 
     def moves_page(op: Op) -> bool:
@@ -476,11 +483,33 @@ def test_what_cannot_be_moved_on_is_moved_back() -> None:
         return hit
 
     seen.disk.tick = None  # going back has an order of its own
-    with pytest.raises(Refused, match=r"one\.html.*not yours.*moved back"):
+    with pytest.raises(error, match=said):
         publisher.publish(Stubborn(seen.disk, traits=POOR), second, layout="inplace")
     assert whole(seen.disk, first, publisher.content)
     publisher.publish(connect(seen, POOR), second, layout="inplace")
     assert whole(seen.disk, second, publisher.content)
+    assert litter(seen.disk) == []
+
+
+@pytest.mark.parametrize("traits", [POOR, BARE], ids=["links and replacing", "neither"])
+def test_what_a_dead_holder_moved_is_moved_back_where_the_rest_is_gone(traits: Traits) -> None:
+    """Somebody cleaned up by hand: what was to be moved is not there any more, but what was replaced is."""
+    publisher = Publisher()
+    seen, (first, second, third) = stand(publisher, ("inplace", traits, SeesFiles), NEXT, {**NEXT, b"more": b"0"})
+    seen.disk.tick = None
+    cut = Cut(lambda op: isinstance(op, Rename) and op.new == b"current/index.html", killed=True)
+    assert break_off(publisher, connect(seen, traits, cut=cut), second, layout="inplace")
+    mixture = served(seen.disk)
+    (tree,) = seen.disk.locate(b"staging", follow=False).names.values()
+    del tree.names[b"index.html"]
+
+    host = host_on(connect(seen, traits), layout="inplace")
+    with host.hold(publisher.me(), publisher.known, host.survey()):
+        went_back = whole(seen.disk, first, publisher.content)
+    publisher.publish(connect(seen, traits), third, layout="inplace")
+    assert mixture not in seen.allowed
+    assert went_back
+    assert whole(seen.disk, third, publisher.content)
     assert litter(seen.disk) == []
 
 

@@ -25,7 +25,7 @@ from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
 from mirrord.assets import is_page
-from mirrord.errors import Refused, Unavailable
+from mirrord.errors import Full, Refused, Unavailable
 from mirrord.hosts.files import (
     Attributes,
     Kind,
@@ -181,18 +181,21 @@ class Moves:
             )
         try:
             yield from self.forward(note)
-        except (Refused, Incomplete):
+        except (Refused, Full, Incomplete):
             yield from self.back(note)
         else:
             yield from self.finish(note)
 
     def run(self, note: Note, listed: tuple[Listing, Listing]) -> Steps[None]:
-        """Move everything, and say so in a note of its own; raises Refused after going back.
+        """Move everything, and say so in a note of its own; raises Refused or Full after going back.
 
         `listed` is how what is to be moved is listed, and what stands where readers look.
         """
         try:
             yield from self.forward(note, listed)
+        except Full:
+            yield from self.back(note)
+            raise
         except (Refused, Incomplete) as e:
             yield from self.back(note)
             raise Refused(f"{e}; what had been moved was moved back") from e
@@ -352,19 +355,14 @@ class Moves:
         for outcome in (yield Flight(notes)) if notes else []:
             if outcome.trouble is not Trouble.MISSING:
                 need(outcome, self._doing)
-        outcomes = yield Flight([*self._sweep(note), Remove(self.path)], ordered=True)
+        # A file that was a link of the one it should replace is not moved by a rename (POSIX): both names stay.
+        yield from self.layout.delete(self.staged)
+        needed = frozenset(_folders(note.moved))
+        left = [self._served(folder) for folder in reversed(_folders(note.removed)) if folder not in needed]
+        # Folders that have become empty go; others stay, since that fails.
+        outcomes = yield Flight([*(RemoveFolder(folder) for folder in left), Remove(self.path)], ordered=True)
         if outcomes[-1].trouble is not Trouble.MISSING:
             need(outcomes[-1], self._doing)
-
-    def _sweep(self, note: Note) -> list[Op]:
-        """Remove folders that have become empty; others stay, since that fails."""
-        paths = [*note.moved]
-        staged = [RemoveFolder(self.staged + b"/" + folder) for folder in reversed(_folders(paths))]
-        left = [folder for folder in reversed(_folders(note.removed)) if folder not in set(_folders(paths))]
-        served = [RemoveFolder(self._served(folder)) for folder in left]
-        # A file that was a link of the one it should replace is not moved by a rename (POSIX): both names stay.
-        twins = [Remove(self._staged(path)) for path in paths]
-        return [*twins, *staged, RemoveFolder(self.staged), *served]
 
     # Back.
 
