@@ -67,6 +67,8 @@ another. Who is not known to do better gets one channel on each connection.
 """
 OUR_WINDOW = 8 * 1024 * 1024
 """Bytes that a server may send on a channel before we say that we read them."""
+AT_ONCE = 512 * 1024
+"""Bytes of replies that are taken in before their outcomes are told: listings are many times as large once read."""
 KEPT_BACK = 96 * 1024
 """Bytes that OpenSSH may have read without saying so yet: three packets of a channel."""
 MOST_IN_FLIGHT = 8 * 1024 * 1024
@@ -665,7 +667,7 @@ class SftpFiles:
         for place, channel in enumerate(self._channels):
             over = _is_over(channel)
             if channel.recv_ready():
-                self._flow.feed(place, channel.recv(OUR_WINDOW), time.monotonic())
+                self._flow.feed(place, channel.recv(AT_ONCE), time.monotonic())
                 moved = True
             elif over:
                 raise channel.get_transport().get_exception() or EOFError
