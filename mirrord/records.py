@@ -13,7 +13,7 @@ from mirrord.health import ContentClass, Fault, FaultKind, Health, Observation, 
 from mirrord.manifest import SnapshotId, parse_snapshot, show
 from mirrord.rules import Decision, Held, Move, Policy, View, health_of, members
 
-KIND = "view"
+KIND = "basis"
 """The kind of the journal's events that hold such documents."""
 VERSION = 1
 LONGEST_TRAIL = 6

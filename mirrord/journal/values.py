@@ -12,7 +12,7 @@ SNAPSHOTS = "automatic snapshots"
 """What is held after a rollback: the source is not taken by itself; what was published last still is."""
 
 
-UNTOLD = ("view",)
+UNTOLD = ("basis",)
 """Kinds of events that are kept for machines: what decisions rested on."""
 
 
