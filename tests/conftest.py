@@ -24,6 +24,7 @@ from tests.lab.knot import Knot
 from tests.lab.nameserver import NameServer
 from tests.lab.namespaces import Wire
 from tests.lab.nginx import Nginx
+from tests.lab.powerdns import PowerDns
 from tests.lab.processes import Server
 from tests.lab.proftpd import ProFtpd
 from tests.lab.proxy import Proxy
@@ -81,6 +82,10 @@ class Lab:
     def bind(self, zone: str = "example.org", text: str = "", *, start: bool = True, **how: Any) -> Bind:
         """Return BIND as a primary."""
         return self._keep(Bind(self.folder("bind"), zone, text, **how), start=start)
+
+    def powerdns(self, zone: str = "example.org", text: str = "", *, start: bool = True, **how: Any) -> PowerDns:
+        """Return PowerDNS as a primary."""
+        return self._keep(PowerDns(self.folder("powerdns"), zone, text, **how), start=start)
 
     def followed(
         self,

@@ -17,6 +17,7 @@ import dns.query
 import dns.rcode
 import dns.tsig
 import dns.update
+import pytest
 
 from mirrord.journal import Journal
 from mirrord.switches import (
@@ -32,7 +33,10 @@ from mirrord.switches import (
     transaction,
 )
 from mirrord.switches.transaction import Looked, Patience
+from tests.lab.bind import Bind
+from tests.lab.knot import Knot
 from tests.lab.nameserver import Key, NameServer, zone_text
+from tests.lab.powerdns import PowerDns
 
 MIRRORS = {
     "milan": ("192.0.2.10", "2001:db8::10"),
@@ -47,6 +51,13 @@ TEXT = zone_text(
 """Both names answer milan's addresses, for 300 s; mirrord was never there."""
 
 QUICK = Patience(commit=2.0, follow=5.0)
+
+
+KINDS: list[type[NameServer]] = [Bind, Knot, PowerDns]
+"""Every kind of name server that takes updates."""
+
+every_kind = pytest.mark.parametrize("primary", KINDS, ids=["bind", "knot", "powerdns"], indirect=True)
+"""On a test with a `primary`: PowerDNS must do as well. The other tests leave it out, for time."""
 
 
 def endpoint(server: NameServer | Road | Endpoint) -> Endpoint:

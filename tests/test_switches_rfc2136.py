@@ -38,6 +38,7 @@ from tests.switching import (
     answer_to,
     desk,
     endpoint,
+    every_kind,
     human,
     settings,
 )
@@ -47,8 +48,9 @@ PLAN = "0123456789abcdef" * 2
 
 @pytest.fixture(params=[Bind, Knot], ids=["bind", "knot"])
 def primary(request: pytest.FixtureRequest, lab: Lab) -> NameServer:
-    """The zone's primary; both kinds must do."""
-    return lab.bind(text=TEXT) if request.param is Bind else lab.knot(text=TEXT)
+    """The zone's primary; both kinds must do, and where a test says so every kind."""
+    kind: type[NameServer] = request.param
+    return lab._keep(kind(lab.folder("primary"), text=TEXT), start=True)
 
 
 @pytest.fixture
@@ -75,6 +77,7 @@ def served(server: NameServer) -> dict[str, tuple[set[str], set[str]]]:
 # -- one update
 
 
+@every_kind
 def test_one_update_moves_all_names_of_a_service(primary: NameServer, at_milan: Desk) -> None:
     """Readers of any name go to the same mirror; a target without IPv6 takes AAAA away, and one with it brings it."""
     at_milan.move("lyon")
@@ -117,6 +120,7 @@ def test_the_update_is_written_as_this() -> None:
     ]
 
 
+@every_kind
 @pytest.mark.parametrize(
     "meddling",
     [
@@ -148,6 +152,7 @@ def test_the_server_refuses_a_plan_if_anybody_was_there(
     assert primary.serial() == before
 
 
+@every_kind
 def test_a_plan_applies_once_however_often_it_is_sent(primary: NameServer, at_milan: Desk) -> None:
     """It changes the TXT that it requires: so sending it again, over any road, is safe."""
     change = at_milan.plan("lyon")
@@ -318,6 +323,7 @@ def test_a_road_that_hangs_before_anything_was_sent_is_passed_over(primary: Name
     assert hangs.updates == []
 
 
+@every_kind
 def test_a_road_that_does_not_hold_the_zone_is_passed_over(lab: Lab, primary: NameServer, journal: Journal) -> None:
     """Knot says NOTAUTH without a signature for a zone that it does not hold; nothing is sent to such a server."""
     other = type(primary)(lab.folder("other"), "example.net", key=primary.key)

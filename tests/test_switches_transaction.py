@@ -37,6 +37,7 @@ from tests.lab.nameserver import NameServer
 from tests.lab.ports import free_port
 from tests.lab.waiting import until
 from tests.switching import (
+    KINDS,
     SILENCE,
     TEXT,
     Desk,
@@ -44,6 +45,7 @@ from tests.switching import (
     answer_to,
     desk,
     endpoint,
+    every_kind,
     human,
     settings,
 )
@@ -55,8 +57,9 @@ WWW = "www.example.org"
 
 @pytest.fixture(params=[Bind, Knot], ids=["bind", "knot"])
 def primary(request: pytest.FixtureRequest, lab: Lab) -> NameServer:
-    """The zone's primary; both kinds must do."""
-    return lab.bind(text=TEXT) if request.param is Bind else lab.knot(text=TEXT)
+    """The zone's primary; both kinds must do, and where a test says so every kind."""
+    kind: type[NameServer] = request.param
+    return lab._keep(kind(lab.folder("primary"), text=TEXT), start=True)
 
 
 @pytest.fixture
@@ -101,7 +104,7 @@ def wait_for(secondary: NameServer) -> None:
 
 def test_a_switch_that_every_server_follows_is_done(lab: Lab, new_journal: Callable[[], Journal]) -> None:
     """The primary and a secondary that follows by NOTIFY have the new data, and readers know until when to wait."""
-    for kind in (Bind, Knot):
+    for kind in KINDS:
         first, second = lab.followed(kind, kind, text=TEXT)
         wait_for(second)
         controller = desk(new_journal(), first, key=first.key, authoritative=[first, second])
@@ -171,6 +174,7 @@ def test_told_to_stop_it_does_not_wait_for_followers(lab: Lab, bind: Bind, journ
     assert journal.expected("web") == result.change.to
 
 
+@every_kind
 def test_a_human_who_changed_a_and_left_the_txt_is_not_overwritten(primary: NameServer, journal: Journal) -> None:
     """An epoch alone is no fence: the addresses themselves are compared, by the server, in the same step."""
     controller = at_milan(journal, key_of=primary)
@@ -186,6 +190,7 @@ def test_a_human_who_changed_a_and_left_the_txt_is_not_overwritten(primary: Name
     assert controller.look().comparison.state is ZoneState.FOREIGN
 
 
+@every_kind
 def test_a_cname_at_the_name_stops_the_move(primary: NameServer, journal: Journal) -> None:
     """BIND and Knot would answer NOERROR, move the TXT, and leave the name as it was."""
     controller = at_milan(journal, key_of=primary)
@@ -219,6 +224,23 @@ def test_a_wrong_clock_changes_nothing_and_is_reported(primary: NameServer, jour
     assert result.kind is Kind.UNCHANGED
     assert result.sent is not None
     assert result.sent.clock_difference == pytest.approx(-3600, abs=5)
+
+
+@pytest.mark.parametrize("wrong", ["name", "algorithm", "secret", "clock"])
+def test_powerdns_refuses_what_does_not_fit_without_a_signature(lab: Lab, journal: Journal, wrong: str) -> None:
+    """It says REFUSED for a wrong key and for a wrong clock alike: the sentence names all that may be wrong."""
+    primary = lab.powerdns(text=TEXT)
+    controller = at_milan(journal, key_of=primary)
+    others = {"name": "mirrors", "algorithm": "hmac-sha512", "secret": "c2VjcmV0"}
+    key = replace(primary.key, **{wrong: others[wrong]}) if wrong in others else primary.key
+    ahead = 3600 if wrong == "clock" else 0
+    misfit = Rfc2136(settings(primary, key=key), clock=lambda: time.time() + ahead)
+
+    result = Desk(misfit, journal).move("lyon")
+    assert (result.kind, result.exit_code) == (Kind.UNCHANGED, 5)
+    assert "the TSIG name, algorithm, secret or the clock do not fit" in result.text
+    assert journal.intent("web") is None
+    assert controller.move("lyon").kind is Kind.DONE
 
 
 def test_a_refusal_that_nobody_signed_is_believed_after_reading(primary: NameServer, journal: Journal) -> None:
@@ -299,6 +321,7 @@ def test_with_every_server_dead_nothing_is_sent_and_it_is_tried_later(bind: Bind
 # -- whatever is lost on the way
 
 
+@every_kind
 def test_an_answer_that_is_lost_does_not_matter_where_the_zone_has_our_nonce(
     primary: NameServer, journal: Journal
 ) -> None:
@@ -318,6 +341,7 @@ def test_an_answer_that_is_lost_does_not_matter_where_the_zone_has_our_nonce(
     assert len(road.updates) == 1
 
 
+@every_kind
 def test_a_plan_that_a_stopped_server_applies_after_we_gave_up_waiting_is_found_out(
     primary: NameServer, journal: Journal
 ) -> None:
@@ -367,6 +391,7 @@ def test_a_plan_that_was_lost_is_sent_again(primary: NameServer, journal: Journa
     assert primary.holds(WWW, "A", LYON)
 
 
+@every_kind
 def test_a_plan_that_is_given_up_can_never_apply_any_more(primary: NameServer, journal: Journal) -> None:
     """The epoch goes on with unchanged addresses first: what then wakes up in some queue meets the fence."""
     held: list[bytes] = []
@@ -618,6 +643,7 @@ def test_killed_while_the_update_is_on_its_way_the_next_start_finds_out(
 # -- the name server's own accidents
 
 
+@every_kind
 def test_a_name_server_restarted_with_its_old_zone_file_is_a_revert(primary: NameServer, journal: Journal) -> None:
     """All our updates are gone and readers are back at the old address: the loudest alarm, and no move by itself."""
     controller = at_milan(journal, key_of=primary)
@@ -800,6 +826,7 @@ def race(plans: list[tuple[Desk, Change]]) -> dict[str, Result]:
     return results
 
 
+@every_kind
 def test_of_two_controllers_that_move_at_once_one_wins_and_the_other_changes_nothing(
     primary: NameServer, new_journal: Callable[[], Journal]
 ) -> None:
@@ -898,6 +925,7 @@ def test_nothing_open_resolves_to_nothing(bind: Bind, journal: Journal) -> None:
 # -- whether a switch could be worked
 
 
+@every_kind
 def test_credentials_are_proven_without_changing_anything(primary: NameServer, journal: Journal) -> None:
     """What stands is written once more: the server shows that it lets us in, and the zone stays as it is."""
     controller = at_milan(journal, key_of=primary)
@@ -916,6 +944,7 @@ def test_a_key_that_was_withdrawn_is_found_out_before_it_is_needed(primary: Name
         open_switch(settings(primary, key=other)).prove()
 
 
+@every_kind
 def test_a_proof_that_arrives_late_undoes_no_move(primary: NameServer, journal: Journal) -> None:
     """It applies only while exactly that stands which it writes once more."""
     controller = at_milan(journal, key_of=primary)

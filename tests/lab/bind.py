@@ -16,6 +16,7 @@ class Bind(NameServer):
     """One `named`. Updates signed with `key` are taken by the primary, and by a secondary if it `forwards` them.
 
     `delays` leaves BIND's own delays before it notifies secondaries (seconds); they are set to nothing otherwise.
+    `signed`: the primary signs the zone with DNSSEC.
     """
 
     def __init__(
@@ -31,10 +32,12 @@ class Bind(NameServer):
         prefix: Sequence[str] = (),
         forwards: bool = False,
         delays: bool = False,
+        signed: bool = False,
     ) -> None:
         super().__init__(folder, zone, text, key=key, address=address, port=port, primary=primary, prefix=prefix)
         self.forwards = forwards
         self.delays = delays
+        self.signed = signed
 
     def command(self) -> list[str]:
         """Run in the foreground, with one thread, say what happens on standard error."""
@@ -50,6 +53,7 @@ class Bind(NameServer):
             role += "\n    min-retry-time 1;\n    max-retry-time 1;"
         else:
             role = f'type primary;\n    allow-update {{ key "{self.key.name}"; }};'
+            role += "\n    dnssec-policy default;" if self.signed else ""
         quick = "" if self.delays else "notify-delay 0;\n  "
         rates = "notify-rate 1000;\n  startup-notify-rate 1000;\n  serial-query-rate 1000;"
         listen = f"listen-on-v6 port {self.port} {{ {self.address}; }};\n  listen-on {{ none; }};"

@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from pathlib import Path
 
-from tests.lab.nameserver import NameServer
+from tests.lab.nameserver import Key, NameServer
 from tests.lab.processes import unconfined
 
 
 class Knot(NameServer):
-    """One `knotd`. Updates signed with `key` are taken by the primary; a secondary follows NOTIFY from anyone here."""
+    """One `knotd`. Updates signed with `key` are taken by the primary; a secondary follows NOTIFY from anyone here.
+
+    `signed`: the primary signs the zone with DNSSEC.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        zone: str = "example.org",
+        text: str = "",
+        *,
+        key: Key | None = None,
+        address: str = "127.0.0.1",
+        port: int | None = None,
+        primary: NameServer | None = None,
+        prefix: Sequence[str] = (),
+        signed: bool = False,
+    ) -> None:
+        super().__init__(folder, zone, text, key=key, address=address, port=port, primary=primary, prefix=prefix)
+        self.signed = signed
 
     def command(self) -> list[str]:
         """Run in the foreground."""
@@ -30,7 +51,7 @@ class Knot(NameServer):
         if self.primary:
             role = f"    master: port{self.primary.port}\n    acl: [notify, transfer]"
         else:
-            role = "    acl: [update, transfer]"
+            role = "    acl: [update, transfer]" + ("\n    dnssec-signing: on" if self.signed else "")
         notify = (
             f"\n    notify: [{', '.join(f'port{server.port}' for server in self.followers)}]" if self.followers else ""
         )
