@@ -23,6 +23,8 @@ from mirrord.snapshot import disk
 SMALL = 1 << 20
 """Bytes; up to so many are read at once."""
 _PIECE = 1 << 20
+_GROUP = 256
+"""New files in one folder: ext4 puts them near it, and where that is full it looks long for every single one."""
 _LOST = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EIO))
 _BLOCK = 4096
 """A smaller file is never shared with the source: there is nothing to be saved."""
@@ -238,8 +240,12 @@ class Intake:
         return digest in self._new or self._objects.has(digest, size)
 
     def _new_file(self, *, readable: bool = False) -> tuple[int, bytes]:
+        group, place = divmod(self._count, _GROUP)
+        folder = b"%b%d" % (self._base, group)
+        if not place:
+            os.mkdir(folder)  # noqa: PTH102 - bytes, as all that is done for each file
         self._count += 1
-        file = b"%b%d" % (self._base, self._count)
+        file = b"%b/%d" % (folder, place)
         access = os.O_RDWR if readable else os.O_WRONLY
         return os.open(file, access | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444), file
 

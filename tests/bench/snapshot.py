@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -56,26 +55,23 @@ def copy_and_hash(source: Path, target: Path) -> None:
     subprocess.run(["sh", "-c", script, source, target], check=True)
 
 
-def fresh(folder: Path) -> Path:
-    """Remove what stands there, and wait until the disk is done with it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    os.sync()
-    return folder
-
-
 def first_take(work: Path, source: Path) -> tuple[list[float], list[float]]:
-    """Return the seconds of takes, and of copying and hashing."""
+    """Return the seconds of takes, and of copying and hashing.
+
+    Each has new folders, and nothing is removed in between: ext4 goes around inodes that were freed just before.
+    """
     ours, theirs = [], []
-    for _ in range(RUNS):
-        store, copy = fresh(work / "store"), fresh(work / "copy")
-        ours.append(timed(partial(take, source, store)))
-        theirs.append(timed(partial(copy_and_hash, source, copy)))
+    for run in range(RUNS):
+        os.sync()
+        ours.append(timed(partial(take, source, work / f"store-{source.name}-{run}")))
+        os.sync()
+        theirs.append(timed(partial(copy_and_hash, source, work / f"copy-{source.name}-{run}")))
     return ours, theirs
 
 
 def looks(work: Path, source: Path) -> list[float]:
     """Return the seconds of looks at unchanged files, each by a process that knows nothing yet."""
-    store = fresh(work / "store")
+    store = work / "store"
     rest()  # what was touched shortly before a take is read again
     take(source, store)
     found = []
