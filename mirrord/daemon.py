@@ -27,7 +27,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from mirrord.config import Settings, load
-from mirrord.control import drilling, moving
+from mirrord.control import doctoring, drilling, moving
 from mirrord.control.crew import make_crew
 from mirrord.control.desk import Desk
 from mirrord.control.inbox import Inbox
@@ -55,6 +55,8 @@ LEAVE = 3.0
 """Seconds that work under way gets to end after a stop; then the process goes without it."""
 GONE = 4.0
 """Seconds after a stop by which the process is gone, whatever the owning thread waits for: a disk, a locked journal."""
+NOTE_EVERY = 3600.0
+"""Seconds between two times that certificates are written down."""
 NAMES_TAKE = 300.0
 """Seconds that reading or changing a zone takes at most: every wait in it has its own limit, far below."""
 
@@ -103,6 +105,8 @@ class Daemon:
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         )
         self._coordinators = make_crew("round", 2)
+        self._noted = float("-inf")
+        """When certificates were written down last, monotonic."""
         self._drills = make_crew("drill", 1)
         self._drilling: set[str] = set()
         self.pulse = Pulse(clocks.monotonic)
@@ -268,6 +272,9 @@ class Daemon:
             self._conclude(service)
         self.upkeep.looked()
         self._drill()
+        if seen.ended - self._noted >= NOTE_EVERY:
+            self._noted = seen.ended
+            doctoring.note_certificates(self.works.journal, seen, seen.wall_ended)
 
     # -- deciding and moving
 

@@ -177,6 +177,17 @@ def history(
 
 
 @app.command(rich_help_panel=LOOK)
+def doctor(context: typer.Context, as_json: Json = False) -> int:
+    """Say what will break next, in days: asks every mirror and name server, changes nothing.
+
+    Exit code: 0 nothing is broken, 1 something is.
+    """
+    from mirrord.cli.doctor import examine
+
+    return alone(context, as_json, lambda talk: examine(talk, options(context).file))
+
+
+@app.command(rich_help_panel=LOOK)
 def verify(
     context: typer.Context,
     where: Annotated[str, typer.Argument(metavar="URL or DIR", help="The copy: where it is served, or a folder.")],

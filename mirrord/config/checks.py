@@ -16,6 +16,7 @@ from mirrord.config.lines import Path as Place
 from mirrord.config.model import (
     Control,
     Controller,
+    Doctor,
     Mirror,
     Probe,
     Publish,
@@ -48,6 +49,7 @@ class Draft:
     probe: Probe | None
     control: Control | None
     web: Web | None
+    doctor: Doctor | None
     mirrors: dict[int, Mirror]
     """By their place among all `[[mirror]]` tables."""
     services: dict[int, Service]

@@ -133,6 +133,7 @@ def _draft(data: Mapping[str, Any], context: Mapping[str, Any]) -> Draft:
         probe=once.get("probe"),
         control=once.get("control"),
         web=once.get("web"),
+        doctor=once.get("doctor"),
         mirrors=many["mirror"],
         services=many["service"],
         named=_names(data.get("mirror", [])),

@@ -389,6 +389,21 @@ class Web(Section):
     listen: Listen = ""
 
 
+class Doctor(Section):
+    """Whom `mirrord doctor` asks, besides mirrors and name servers."""
+
+    rdap: str = "https://rdap.org/"
+
+    @field_validator("rdap")
+    @classmethod
+    def _rdap(cls, rdap: str) -> str:
+        if rdap and not rdap.startswith(("https://", "http://")):
+            raise ValueError(
+                f'should be the address of an RDAP service such as "https://rdap.org/", or "", is "{rdap}"'
+            )
+        return rdap
+
+
 SECTIONS: dict[str, type[Section]] = {
     "site": Site,
     "controller": Controller,
@@ -401,6 +416,7 @@ SECTIONS: dict[str, type[Section]] = {
     "probe": Probe,
     "control": Control,
     "web": Web,
+    "doctor": Doctor,
 }
 """The tables that stand once, by key; `mirror` and `service` stand any number of times."""
 LISTS: dict[str, type[Section]] = {"mirror": Mirror, "service": Service}

@@ -16,6 +16,7 @@ from mirrord.config.model import (
     Command,
     Control,
     Controller,
+    Doctor,
     GuardLimits,
     Mirror,
     Probe,
@@ -57,6 +58,7 @@ class Settings(Section):
     services: tuple[Service, ...] = Field(default=(), alias="service")
     control: Control = Field(default_factory=Control)
     web: Web = Web()
+    doctor: Doctor = Doctor()
 
     _file: Path = PrivateAttr(default=Path("mirrord.toml"))
     _signers: Signers | None = PrivateAttr(default=None)

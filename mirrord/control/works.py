@@ -90,6 +90,14 @@ class Works:
             switches[service] = open_switch(self.settings.switch(service))
         return switches[service]
 
+    def free(self) -> int | None:
+        """Return how many bytes the state folder's disk has left; None where it does not say."""
+        try:
+            found = os.statvfs(self.directory)
+        except OSError:
+            return None
+        return found.f_bavail * found.f_frsize
+
     def jot(self, write: Callable[[], object]) -> None:
         """Write into the journal what merely happened; one that cannot be written stops nothing."""
         try:

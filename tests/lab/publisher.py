@@ -214,6 +214,7 @@ def configuration(publisher: Publisher) -> str:
         "dwell": "1s",
         "servers": [publisher.primary.endpoint],
         "resolvers": [],
+        "rdap": "",
         "authoritative": [publisher.primary.endpoint, publisher.secondary.endpoint],
         "order": list(publisher.hosts),
         "exclude": [],
@@ -250,6 +251,8 @@ key = {{ file = "{publisher.folder}/signing" }}
 directory = "{publisher.state}"
 [control]
 socket = "{publisher.folder}/run/control.sock"
+[doctor]
+rdap = "{how["rdap"]}"
 [probe]
 every = "{how["probe_every"]}"
 suspicious_every = "{how["suspicious_every"]}"
