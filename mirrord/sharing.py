@@ -187,4 +187,3 @@ def still_good(fresh: Fresh) -> str | None:
         return None
     faults = [f"{address}: {fault.text}" for address, fault in {**fresh.unjudged, **fresh.bad}.items()]
     return f"the fresh look failed: {'; '.join(faults) or 'it has no address'}"
-
