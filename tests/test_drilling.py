@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from mirrord.journal import Journal
+from mirrord.switches import plan_change
 from tests.conftest import Lab
 from tests.lab.nameserver import zone_text
 from tests.lab.publisher import NAME, ZONE, Publisher, publisher
@@ -57,6 +60,19 @@ def test_a_drill_goes_all_the_way_and_back_and_moves_no_reader(site: Publisher) 
     (written,) = (site.state / "drills").iterdir()
     assert json.loads(written.read_text())["ok"] is True
     assert drilled(site)["ok"], "a second drill begins where the first ended"
+
+
+def test_a_plan_that_a_killed_drill_left_open_is_settled_by_the_next(site: Publisher) -> None:
+    """It was written down and perhaps sent: nothing else is led anywhere before that is known."""
+    with contextlib.closing(Journal(site.state / "journal.sqlite")) as journal:
+        stands = journal.expected("web/drill")
+        assert stands is not None
+        mirrors = {name: (host.address,) for name, host in site.hosts.items()}
+        left = plan_change("web/drill", stands, "lyon", mirrors, nonce="a" * 32, by="home", ttl=1, was_ttl=1)
+        journal.intend(left)
+
+    report = drilled(site)
+    assert report["ok"], report
 
 
 def test_what_somebody_else_keeps_at_the_shadow_name_is_left_alone(site: Publisher) -> None:

@@ -141,6 +141,7 @@ class _Drill:
 
     def run(self) -> Report:
         """Do one step after the other; what was led away is led back, however the rest ends."""
+        self._settle()
         move = self._step("decide", self._decide)
         if move is None:
             return self.report
@@ -166,6 +167,17 @@ class _Drill:
             return None
         self.report.steps.append(Step(name, ok=True, seconds=time.monotonic() - began, text=text))
         return value
+
+    def _settle(self) -> None:
+        """Find out what became of a plan that a killed drill left open, or nothing could be led anywhere again."""
+        transaction.resolve(
+            self.switch,
+            self.works.journal,
+            self.shadow.service,
+            by=self._by,
+            executor=self.works.asking,
+            stop=self.works.stop,
+        )
 
     def _decide(self) -> tuple[Move, str]:
         """Suppose that the serving mirror was just judged down, and have the rules decide."""
