@@ -22,7 +22,8 @@ import pytest
 from mirrord.errors import BadConfig, MirrordError, Refused, Unavailable
 from mirrord.journal import Journal
 from mirrord.switches import Change, Endpoint, Expected, Following, Rrsets, SentKind, Zone, open_switch, plan_change
-from mirrord.switches.rfc2136 import Rfc2136, build_update, door
+from mirrord.switches.asking import door
+from mirrord.switches.rfc2136 import Rfc2136, build_update
 from tests.conftest import Lab
 from tests.lab.bind import Bind
 from tests.lab.knot import Knot
