@@ -1,4 +1,4 @@
-"""A network between two loopback ports: it takes time, and can be cut, stalled and healed.
+"""A network between two loopback ports: it takes time, and can be cut, stalled, slowed, garbled and healed.
 
 Runs in a thread of the test's process; or, where its work would disturb what is measured, as a process of its own:
 
@@ -21,31 +21,46 @@ from typing import Literal, Self, TypeVar, cast
 from tests.lab.ports import free_port
 
 Direction = Literal["up", "down"]  # up is towards the server
+Fault = Literal["cut", "end", "stall", "drip", "garble"]
+"""What happens to a line after so many bytes:
+
+    cut     every connection is reset; the receiver of those bytes gets them all
+    end     every connection is ended as both sides end one that they need no more
+    stall   nothing passes any more, in neither direction, until `resume`
+    drip    what follows passes a few bytes at a time, a while
+    garble  one bit of the next byte is another
+"""
 
 Result = TypeVar("Result")
 
 CHUNK = 1 << 18
+DRIP, DRIPPING, BETWEEN = 16, 2048, 0.001  # bytes at once, bytes in all, seconds between
 ON_THE_WAY = 64 << 20  # bytes under way in one direction of one connection; a stalled reader is felt past that
 
 
 class _Lane:
-    """One direction: what has passed, whether anything passes, and when the road ends."""
+    """One direction: what has passed, whether anything passes, and when something happens to it."""
 
     def __init__(self) -> None:
         self.passed = 0
-        self.cut_at: int | None = None
+        self.fault: Fault = "cut"
+        self.fault_at: int | None = None
         self.open = asyncio.Event()
         self.open.set()
+        self.dripping = 0
 
     def grant(self, size: int) -> int:
-        """Return how many of `size` bytes may pass before the cut, and count them."""
-        granted = size if self.cut_at is None else max(0, min(size, self.cut_at - self.passed))
+        """Return how many of `size` bytes may pass before that, and count them."""
+        granted = size if self.fault_at is None else max(0, min(size, self.fault_at - self.passed))
         self.passed += granted
         return granted
 
-    @property
-    def at_the_end(self) -> bool:
-        return self.cut_at is not None and self.passed >= self.cut_at
+    def due(self, left: int) -> Fault | None:
+        """Return what happens now, once, `left` bytes being there to happen to."""
+        if self.fault_at is None or self.passed < self.fault_at or (self.fault == "garble" and not left):
+            return None
+        self.fault_at = None
+        return self.fault
 
 
 class Proxy:
@@ -127,11 +142,12 @@ class Proxy:
         self._do(close)
 
     def up(self) -> None:
-        """Take connections again; what was to be cut is not."""
+        """Take connections again; what was to happen does not."""
 
         async def listen() -> None:
             for lane in self._lanes.values():
-                lane.cut_at = None
+                lane.fault_at = None
+                lane.dripping = 0
                 lane.open.set()
             if self._listener is None:
                 family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
@@ -158,12 +174,16 @@ class Proxy:
 
         The receiver of those bytes gets them all. New connections are taken, and work.
         """
+        self.harm(count, direction, "cut")
 
-        async def set_end() -> None:
+    def harm(self, count: int, direction: Direction, fault: Fault) -> None:
+        """Let something happen, once, when exactly `count` more bytes have passed in a direction."""
+
+        async def set_fault() -> None:
             lane = self._lanes[direction]
-            lane.cut_at = lane.passed + count
+            lane.fault, lane.fault_at = fault, lane.passed + count
 
-        self._do(set_end)
+        self._do(set_fault)
 
     def stall(self, *directions: Direction) -> None:
         """Let nothing pass (in the given directions) and keep the connections open, until `resume`."""
@@ -186,6 +206,16 @@ class Proxy:
     def passed(self, direction: Direction) -> int:
         """Return how many bytes have passed in a direction, over all connections so far."""
         return self._lanes[direction].passed
+
+    @property
+    def harmed(self) -> bool:
+        """Tell whether all that was to happen has happened."""
+        return all(lane.fault_at is None for lane in self._lanes.values())
+
+    @property
+    def connections(self) -> int:
+        """Return how many connections stand."""
+        return len(self._connections)
 
     @property
     def accepted(self) -> int:
@@ -214,6 +244,10 @@ class Proxy:
     def _cut_all(self) -> None:
         for connection in list(self._connections):
             connection.reset()
+
+    def _end_all(self) -> None:
+        for connection in list(self._connections):
+            connection.close()
 
     def _accept(self) -> None:
         """Take a connection; it is known, and can be cut, from here on."""
@@ -272,19 +306,51 @@ class Proxy:
                     if writer.can_write_eof():
                         writer.write_eof()
                     return
-                granted = lane.grant(len(data))
-                writer.write(data[:granted])
-                if lane.at_the_end:
-                    lane.cut_at = None
-                    writer.close()  # what was granted still goes out: a closed writer is not reset
-                    self._cut_all()
+                if not await self._carry(lane, data, writer):
                     return
-                await writer.drain()
                 room.give(len(data))
         except OSError:
             pass
         finally:
             receiving.cancel()
+
+    async def _carry(self, lane: _Lane, data: bytes, writer: asyncio.StreamWriter) -> bool:
+        """Hand on what was read, as the lane lets it; tell whether the connection goes on."""
+        granted = lane.grant(len(data))
+        await self._hand_on(lane, data[:granted], writer)
+        rest = data[granted:]
+        fault = lane.due(len(rest))
+        if fault == "cut":
+            writer.close()  # what was granted still goes out: a closed writer is not reset
+            self._cut_all()
+            return False
+        if fault == "end":
+            self._end_all()
+            return False
+        if fault == "stall":
+            for each in self._lanes.values():
+                each.open.clear()
+            await lane.open.wait()
+        elif fault == "drip":
+            lane.dripping = DRIPPING
+        elif fault == "garble":
+            rest = _garbled(rest)
+        lane.passed += len(rest)
+        await self._hand_on(lane, rest, writer)
+        return True
+
+    async def _hand_on(self, lane: _Lane, data: bytes, writer: asyncio.StreamWriter) -> None:
+        while lane.dripping > 0 and data:
+            writer.write(data[:DRIP])
+            await asyncio.sleep(BETWEEN)
+            lane.dripping -= DRIP
+            data = data[DRIP:]
+        writer.write(data)
+        await writer.drain()
+
+
+def _garbled(data: bytes) -> bytes:
+    return bytes([data[0] ^ 0x10]) + data[1:]
 
 
 class _Connection:

@@ -55,7 +55,7 @@ JOIN = 5.0
 """Seconds in which one more connection must be there, or we do without; the work waits meanwhile."""
 STALL = 30.0
 """Seconds without any answer after which a connection is given up."""
-KEEPALIVE = 15
+KEEPALIVE = 15.0
 """Seconds of silence after which something is sent, so that no router on the way forgets us."""
 LAST_WORDS = 0.5
 """Seconds: on a line that broke, paramiko closes the channels a moment before it says that the line is gone."""
@@ -277,11 +277,19 @@ class SftpFiles:
     traits: Traits
     """What the server announces, until somebody knows better."""
 
-    def __init__(self, account: Account, *, stall: float = STALL, local: Callable[[], datetime] = here_and_now) -> None:
+    def __init__(
+        self,
+        account: Account,
+        *,
+        stall: float = STALL,
+        keepalive: float = KEEPALIVE,
+        local: Callable[[], datetime] = here_and_now,
+    ) -> None:
         """Make what `open` fills; use `open`."""
         self._who = account.mirror
         self._account = account
         self._stall = stall
+        self._keepalive = keepalive
         self._doing = "working over SFTP"
         self._bell = _Bell()
         self._lines: list[_Line] = []
@@ -305,6 +313,7 @@ class SftpFiles:
         timeout: float = 30.0,
         channels: int = CHANNELS,
         stall: float = STALL,
+        keepalive: float = KEEPALIVE,
         local: Callable[[], datetime] = here_and_now,
     ) -> SftpFiles:
         """Log in, within `timeout` seconds. `local` tells the time of day for a limit that depends on it.
@@ -316,7 +325,7 @@ class SftpFiles:
         whose = _whose(account)
         count = min(channels, MANNERS.of(whose).channels)
         while True:
-            files = cls(account, stall=stall, local=local)
+            files = cls(account, stall=stall, keepalive=keepalive, local=local)
             files._keys, files._wanted = keys, channels
             try:
                 files._agree(files._connect(deadline, count))
@@ -376,7 +385,7 @@ class SftpFiles:
             raise
         if transport.get_remote_server_key().asbytes() != pinned[1]:
             raise Refused(f"{self._where}: {other}")
-        transport.set_keepalive(KEEPALIVE)
+        transport.set_keepalive(cast("int", self._keepalive))
         # paramiko would stop the timer of the handshake after every single packet.
         packetizer = cast("Any", transport.packetizer)
         packetizer.complete_handshake()
@@ -429,7 +438,7 @@ class SftpFiles:
         if first is None:
             transport.join(LAST_WORDS)
             if not transport.is_active():
-                raise transport.get_exception() or EOFError
+                raise _why_it_ended(transport)
             raise Refused(f"{self._where}: the account has no SFTP")
         if not ordered and not self._channels and LIMITS in _extensions(first[0]):
             _say(line.channels[0], wire.encode(0, wire.Limits()), deadline)
@@ -564,7 +573,7 @@ class SftpFiles:
         if self._cancelled:
             raise Cancelled(f"{self._where}: told to stop")
         if not transport.is_active():
-            raise transport.get_exception() or EOFError
+            raise _why_it_ended(transport)
         if deadline.over:
             raise Unavailable(f"{self._where}: no answer in time")
 
@@ -670,7 +679,7 @@ class SftpFiles:
                 self._flow.feed(place, channel.recv(AT_ONCE), time.monotonic())
                 moved = True
             elif over:
-                raise channel.get_transport().get_exception() or EOFError
+                raise _why_it_ended(channel.get_transport())
         if moved:
             self._waited = 0.0
         return moved
@@ -706,6 +715,20 @@ class SftpFiles:
 
 def _nothing() -> None:
     """Do nothing."""
+
+
+def _why_it_ended(transport: paramiko.Transport) -> BaseException:
+    """Return what ended paramiko's thread, as one of `MEANINGS`.
+
+    It keeps whatever came over it. Of bytes that were altered on their way that is any exception of any library: the
+    cipher's, or in the handshake, where nothing is authentic yet, those of whoever reads numbers, names and keys.
+    """
+    error = transport.get_exception() or EOFError()
+    if isinstance(error, _FOREIGN):
+        return error
+    garbled = ssh_exception.SSHException(f"what came was altered on its way ({str(error) or type(error).__name__})")
+    garbled.__cause__ = error
+    return garbled
 
 
 def _is_openssh(transport: paramiko.Transport) -> bool:
