@@ -445,6 +445,18 @@ def test_a_silent_host_is_given_up(lab: Lab) -> None:
     host.resume()
 
 
+def test_an_idle_line_is_kept_alive(lab: Lab) -> None:
+    """A mirror that stands ready may wait minutes for the others, and routers forget a line on which nothing passes."""
+    host = lab.sshd()
+    proxy = lab.proxy(host.host, host.port)
+    files = SftpFiles.open(account_of(host, proxy), keepalive=0.2)
+    do(files, put(b"a", b"x"))
+    idle = proxy.passed("up")
+
+    until(lambda: proxy.passed("up") > idle + 100, what="a few signs of life")
+    files.close()
+
+
 def test_a_host_that_takes_nothing_is_given_up(lab: Lab) -> None:
     """Where the line itself is full the sending waits, not the reading."""
     host = lab.sshd()
