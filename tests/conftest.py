@@ -7,6 +7,7 @@ to the report of a test that failed.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -36,6 +37,11 @@ from tests.lab.unbound import Unbound
 from tests.lab.webserver import Script, WebServer
 
 Kind = TypeVar("Kind", bound=Server)
+
+
+def pytest_sessionstart() -> None:
+    """Take interrupts, and let what tests start take them: tests that a script runs in the background ignore them."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Lab:
