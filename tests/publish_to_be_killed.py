@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -39,9 +39,11 @@ class Victims:
     Here and in each process, it takes the same snapshots of the `sites`, of which it publishes one by its number.
     """
 
-    def __init__(self, sites: Sequence[Site]) -> None:
+    def __init__(self, sites: Sequence[Site], layout: str = "auto", can: Mapping[str, Any] | None = None) -> None:
+        """`can` is what the account was found to do: names of `Traits`."""
         self._key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
         self._sites = sites
+        self._how: dict[str, Any] = {"layout": layout, "can": dict(can or {})}
         self.publisher, self.taken = _taken(self._key, sites)
         self.watched = 0
         """Publishes from this process that had to watch a lock."""
@@ -51,9 +53,8 @@ class Victims:
         order = {
             "signing": _text(self._key),
             "login": _text(account.key()),
-            "account": {
-                name: getattr(account, name) for name in ("mirror", "host", "port", "user", "host_key", "root")
-            },
+            "account": {name: getattr(account, name) for name in _PLAIN},
+            "how": self._how,
             "sites": [{_text(path): _text(data) for path, data in site.items()} for site in self._sites],
             "number": number,
         }
@@ -71,7 +72,7 @@ class Victims:
         """
         clock = Clock()
         began = clock()
-        published = _publish(account, self.publisher, self.taken[number], clock)
+        published = _publish(account, self.publisher, self.taken[number], clock, **self._how)
         self.watched += clock() > began
         return published
 
@@ -98,11 +99,15 @@ def _taken(key: bytes, sites: Sequence[Site]) -> tuple[Publisher, list[Signed]]:
     return publisher, [publisher.take(site) for site in sites]
 
 
-def _publish(account: Account, publisher: Publisher, signed: Signed, clock: Clock) -> Published:
+def _publish(
+    account: Account, publisher: Publisher, signed: Signed, clock: Clock, layout: str, can: Mapping[str, Any]
+) -> Published:
     files = SftpFiles.open(account, channels=1)
     try:
+        if can:
+            files.believe(replace(files.traits, **can))
         task = replace(publisher.task(signed), me=this_process("home"))
-        return publish(FilesHost(files, "lyon", clock=clock, wait=clock.wait), task)
+        return publish(FilesHost(files, "lyon", layout=layout, clock=clock, wait=clock.wait), task)
     finally:
         files.close()
 
@@ -115,8 +120,9 @@ def _run(order: dict[str, Any]) -> int:
     sites = [{b64decode(path): b64decode(data) for path, data in site.items()} for site in order["sites"]]
     publisher, taken = _taken(b64decode(order["signing"]), sites)
     login = b64decode(order["login"])
+    account = Account(**order["account"], key=lambda: login)
     try:
-        _publish(Account(**order["account"], key=lambda: login), publisher, taken[order["number"]], Clock())
+        _publish(account, publisher, taken[order["number"]], Clock(), **order["how"])
     except MirrordError as e:
         print(e, file=sys.stderr)
         return 1

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import stat
 import subprocess
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from itertools import count, product
 from pathlib import Path
 from typing import Self
@@ -22,6 +24,8 @@ import pytest
 
 from mirrord.errors import Refused, Unavailable
 from mirrord.hosts import Host, Linger
+from mirrord.hosts.account import Account
+from mirrord.hosts.remembered import TRAITS
 from mirrord.hosts.sftp.session import SftpFiles
 from mirrord.manifest import Signed
 from mirrord.publish import Published, publish, publish_with_retries
@@ -30,7 +34,8 @@ from tests.grounds import LACKS, SERVERS, Ground, account_on
 from tests.lab.proxy import Direction, Fault, Proxy
 from tests.lab.sftp import SftpServer
 from tests.lab.waiting import until
-from tests.publishing import IDENTITY, NO_GUARD, Publisher, host_on, release_of
+from tests.publish_to_be_killed import Victims
+from tests.publishing import IDENTITY, KEPT, NO_GUARD, Publisher, host_on, release_of
 from tests.test_publish_layouts import Eyes, SeesFiles, SeesFilesAndGaps, SeesTrees
 
 SITE = {
@@ -86,6 +91,15 @@ NUMBER = re.compile(r"(?<=^\.mirrord/serves\.)\d+")
 _numbers = count(1)
 
 Tree = dict[bytes, bytes]
+
+
+def litter(root: Path) -> list[str]:
+    """Return what a publish should not leave behind."""
+    inside = [path.relative_to(root) for path in (*root.glob("staging/*"), *root.glob(".mirrord/*"))]
+    kept = (*(kept.decode() for kept in KEPT), "trash")
+    return sorted(str(path) for path in inside if not path.name.startswith(kept)) + [
+        str(path) for path in root.glob(".mirrord/trash/*")
+    ]
 
 
 class SeesReleases(Eyes):
@@ -208,24 +222,24 @@ class Place:
         """Assets of the first stay for those who have a page of it open."""
         return Linger(HOUR, self.publisher.taken.get)
 
-    def eyes(self) -> Eyes:
+    def eyes(self, before: Tree, after: Tree) -> Eyes:
         """Return who says what readers may see."""
         kinds = {"releases": SeesReleases, "rename": SeesTrees, "inplace": SeesFiles}
         if self.layout == "inplace" and LACKS.get(self.kind, frozenset()) & {"replace", "hard_link"}:
             kinds["inplace"] = SeesFilesAndGaps
         eyes = kinds[self.layout](self.publisher)
-        eyes.allowed = [release_of(self.first, self.publisher.content), self.served]
+        eyes.allowed = [before, after]
         return eyes
 
 
 class Reader(threading.Thread):
     """Reads what is served all the time."""
 
-    def __init__(self, place: Place, name: str) -> None:
+    def __init__(self, root: Path, eyes: Eyes) -> None:
         super().__init__(name="reader")
-        self.top = place.root(name) / "current"
-        self.eyes = place.eyes()
-        self.twice = place.layout == "inplace"
+        self.top = root / "current"
+        self.eyes = eyes
+        self.twice = isinstance(eyes, SeesFiles)
         self.enough = threading.Event()
         self.wrong: list[str] = []
         self.looks = 0
@@ -258,13 +272,18 @@ class Reader(threading.Thread):
         self.join()
 
 
+Where = tuple[str, str]
+"""A kind of server, and a layout."""
+Places = Callable[[Where], Place]
+
+
 @pytest.fixture(scope="module")
-def places(module_lab: Lab) -> Callable[[tuple[str, str]], Place]:
+def places(module_lab: Lab) -> Places:
     """Return what makes the places that the tests share."""
     servers: dict[str, SftpServer] = {}
-    made: dict[tuple[str, str], Place] = {}
+    made: dict[Where, Place] = {}
 
-    def place(of: tuple[str, str]) -> Place:
+    def place(of: Where) -> Place:
         kind, layout = of
         if kind not in servers:
             servers[kind] = SERVERS[kind](module_lab)
@@ -277,8 +296,8 @@ def places(module_lab: Lab) -> Callable[[tuple[str, str]], Place]:
 
 @pytest.mark.parametrize(("where", "fault", "direction", "share"), list(spread()))
 def test_whatever_happens_to_the_line_readers_see_whole_releases_and_the_next_sync_finishes(
-    places: Callable[[tuple[str, str]], Place],
-    where: tuple[str, str],
+    places: Places,
+    where: Where,
     fault: Fault,
     direction: Direction,
     share: float,
@@ -289,8 +308,9 @@ def test_whatever_happens_to_the_line_readers_see_whole_releases_and_the_next_sy
     """
     place = places(where)
     name = place.copy()
+    eyes = place.eyes(release_of(place.first, place.publisher.content), place.served)
     patience = 0.7 if fault in ("stall", "garble") else 30.0
-    with Proxy((place.server.host, place.server.port)) as line, Reader(place, name) as reader:
+    with Proxy((place.server.host, place.server.port)) as line, Reader(place.root(name), eyes) as reader:
         line.harm(int(place.length[direction] * share), direction, fault)
         try:
             place.once(name, place.second, line.port, patience)
@@ -314,3 +334,74 @@ def test_whatever_happens_to_the_line_readers_see_whole_releases_and_the_next_sy
     assert reader.looks > 2
     assert then == late == place.served
     assert all_of(place.root(name)) == place.all
+
+
+@dataclass
+class Doomed:
+    """A place where publishes are processes of their own."""
+
+    place: Place
+    victims: Victims
+    up: int = 0
+    """Bytes that publishing the second release sends."""
+
+    def __post_init__(self) -> None:
+        """Publish both, and measure."""
+        account = self.account()
+        self.victims.publish(account, 0)
+        with Proxy((account.host, account.port)) as line:
+            self.victims.publish(replace(account, port=line.port), 1)
+            self.up = line.passed("up")
+
+    def account(self) -> Account:
+        """Return one in which nothing is yet."""
+        return account_on(self.place.server, f"site-{next(_numbers)}")
+
+    def eyes(self) -> Eyes:
+        """Return who says what readers may see."""
+        return self.place.eyes(*(release_of(signed, self.victims.publisher.content) for signed in self.victims.taken))
+
+
+@pytest.fixture(scope="module")
+def doomed(places: Places) -> Iterator[Callable[[Where], Doomed]]:
+    """Return what makes such places."""
+    made: dict[Where, Doomed] = {}
+    with ExitStack() as stack:
+
+        def doom(where: Where) -> Doomed:
+            if where not in made:
+                can = {name: name not in LACKS.get(where[0], ()) for name in TRAITS if name != "hashes"}
+                victims = stack.enter_context(Victims([SITE, NEXT], where[1], can))
+                made[where] = Doomed(places(where), victims)
+            return made[where]
+
+        yield doom
+
+
+@pytest.mark.parametrize("share", [0.5, 0.75, 0.9])
+@pytest.mark.parametrize(
+    "where",
+    [("proftpd", "rename"), ("proftpd", "inplace"), ("asyncssh", "releases")],
+    ids=lambda where: "-".join(where),
+)
+def test_a_killed_process_leaves_what_the_next_sync_finishes_on_servers_of_other_makes(
+    doomed: Callable[[Where], Doomed], where: Where, share: float
+) -> None:
+    """Started again, it knows that the process which holds the lock is gone, whatever that has left in the middle."""
+    here = doomed(where)
+    victims, account = here.victims, here.account()
+    root = here.place.root(account.root.rpartition("/")[2])
+    victims.publish(account, 0)
+    with Proxy((account.host, account.port), round_trip=0.01) as line, Reader(root, here.eyes()) as reader:
+        victim = victims.begin(replace(account, port=line.port), 1)
+        until(lambda: line.passed("up") > here.up * share, 20, "so much to be sent")
+        os.kill(victim, signal.SIGKILL)
+        ended = victims.ended()
+        until(lambda: line.connections == 0, what="the server to notice")
+        reader.look()
+        victims.publish(account, 1)
+
+    assert ended == -signal.SIGKILL
+    assert reader.wrong == []
+    assert tree(reader.top) == reader.eyes.allowed[1]
+    assert litter(root) == []
