@@ -382,7 +382,7 @@ def doomed(places: Places) -> Iterator[Callable[[Where], Doomed]]:
 @pytest.mark.parametrize(
     "where",
     [("proftpd", "rename"), ("proftpd", "inplace"), ("asyncssh", "releases")],
-    ids=lambda where: "-".join(where),
+    ids="-".join,
 )
 def test_a_killed_process_leaves_what_the_next_sync_finishes_on_servers_of_other_makes(
     doomed: Callable[[Where], Doomed], where: Where, share: float
