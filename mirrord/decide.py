@@ -78,7 +78,7 @@ def _guarded(view: View, policy: Policy, move: Move, rules: Rules) -> Decision:
         found = guard(view, policy, move)
         if isinstance(found, Stay):
             return found
-        if isinstance(found, Ask):
+        if isinstance(found, Ask) and not move.agreed:  # one yes to a move is enough, however many ask for it
             answer = unless_agreed(view, found)
             if isinstance(answer, Ask):
                 return answer
@@ -402,7 +402,8 @@ def protected(view: View, policy: Policy, rules: Rules = RULES) -> Protection:
     for mirror in here:
         decision = if_it_went_down(view, policy, mirror, rules)
         if not isinstance(decision, Move):
-            return Protection(ok=False, why=f"readers would stay if {mirror} went down: {reason_of(decision)}")
+            why = decision.question if isinstance(decision, Ask) else reason_of(decision)
+            return Protection(ok=False, why=f"readers would stay if {mirror} went down: {why}")
         place = policy.places.get(mirror)
         heirs = (*members(decision.target), *(c.mirror for c in decision.fallbacks))
         if place and all(policy.places.get(heir) == place for heir in heirs):
@@ -431,7 +432,8 @@ def if_it_went_down(view: View, policy: Policy, mirror: str, rules: Rules = RULE
     """Decide as if a serving mirror had just been judged down, and the dwell were over."""
     down = Health(verdict=Verdict.DOWN, since=view.now, judged=True, failing=True)
     standing = view.standing.supposing(mirror, policy.service, down)
-    return decide(replace(view, standing=standing, moves=()), policy, rules)
+    left = dwell_left(view, policy)
+    return decide(replace(view, standing=standing, moves=tuple(age + left for age in view.moves)), policy, rules)
 
 
 def reason_of(decision: Decision) -> str:
@@ -489,7 +491,7 @@ def _what_would_move(view: View, policy: Policy, source: str, rules: Rules) -> l
         return [f"If {source} is judged down, readers move to {where}."]
     if isinstance(after, Stay):
         return [f"If {source} is judged down, readers stay all the same: {after.reason}."]
-    return []
+    return [f"If {source} is judged down, a person is asked: {after.question}"]
 
 
 def _who_stays_out(view: View, policy: Policy, rules: Rules) -> list[str]:

@@ -91,6 +91,8 @@ class View:
     drained: frozenset[str] = frozenset()
     moves: tuple[float, ...] = ()
     """How many seconds ago this service's automatic moves were, the latest first."""
+    by_hand: bool = False
+    """A person sent readers to where they are, not mirrord itself."""
     pending: bool = False
     """A plan of ours is open: nobody knows yet whether it was carried out."""
     acked: frozenset[str] = frozenset()
@@ -302,10 +304,13 @@ def by_class_then_order(view: View, policy: Policy, mirror: str) -> tuple[int, .
 
 
 def returning_is_automatic(view: View, policy: Policy, mirror: str) -> str | None:
-    """By hand unless configured otherwise."""
-    del view
+    """By hand unless configured otherwise; and what a person chose is not undone but by a person."""
     hand = f"`mirrord switch {policy.service} {mirror}`"
-    return f"gets its readers back by hand: {hand}" if policy.failback == "manual" else None
+    if policy.failback == "manual":
+        return f"gets its readers back by hand: {hand}"
+    if view.by_hand and policy.serve == "first":
+        return f"gets its readers back by hand, for a person sent them to {view.serving}: {hand}"
+    return None
 
 
 def catch_up_can_be_proven(view: View, policy: Policy, mirror: str) -> str | None:

@@ -43,6 +43,9 @@ def share(view: View, policy: Policy, serving: str, rules: Rules) -> Decision:
 
 def _prune(view: View, policy: Policy, serving: str, down: Collection[str], rules: Rules) -> Move | Stay:
     """Leave those that are down: to those that stay if one of them is fit, else to the best of the others as well."""
+    # Who is down and may be recovering leaves later: it must not keep those in the answer that are gone.
+    gone = [mirror for mirror in down if health_of(view, policy, mirror).failing or mirror in view.drained]
+    down = gone or down
     reason = "; ".join(f"{mirror} is down{cause_of(health_of(view, policy, mirror))}" for mirror in down)
     left = [m for m in members(serving) if m not in down and m not in view.drained]
     if any(why_unfit(view, policy, mirror, rules.fitness) is None for mirror in left):
@@ -118,7 +121,8 @@ def _as_they_are(view: View, policy: Policy, serving: str, rules: Rules) -> Stay
 
 def _change(view: View, policy: Policy, serving: str, stay_here: Collection[str], why: Why, reason: str) -> Move:
     """Have exactly these mirrors share the readers."""
-    classes = [health_of(view, policy, mirror).content or ContentClass.BAD for mirror in stay_here]
+    joining = tuple(mirror for mirror in stay_here if mirror not in members(serving))
+    classes = [health_of(view, policy, mirror).content or ContentClass.BAD for mirror in joining or stay_here]
     return Move(
         service=policy.service,
         source=serving,
@@ -128,7 +132,7 @@ def _change(view: View, policy: Policy, serving: str, stay_here: Collection[str]
         reason=reason,
         facts=facts_of(view, policy),
         leaving=tuple(mirror for mirror in members(serving) if mirror not in stay_here),
-        joining=tuple(mirror for mirror in stay_here if mirror not in members(serving)),
+        joining=joining,
     )
 
 
@@ -179,6 +183,19 @@ def after_looks(move: Move, policy: Policy, unfit: Mapping[str, str]) -> Move | 
         joining=tuple(mirror for mirror in move.joining if mirror not in out),
         facts=(*move.facts, told),
     )
+
+
+def speaks_against(move: Move, fresh: Fresh) -> str | None:
+    """Say why a fresh look speaks against a mirror in this move, or None: who joins is to be what it was held to be."""
+    why = still_good(fresh)
+    if why is not None or fresh.mirror not in move.joining or fresh.content is None or move.why is Why.REASSERT:
+        return why
+    if move.why is Why.FAILBACK and fresh.content.rank > move.content.rank:
+        return f"it is {fresh.content.value} in the fresh look"
+    worse = fresh.content.rank > max(move.content.rank, ContentClass.SETTLING.rank)
+    if worse and (len(move.joining) > 1 or fresh.content is ContentClass.STALE):
+        return f"it was {move.content.value} and is {fresh.content.value} in the fresh look"
+    return None
 
 
 def still_good(fresh: Fresh) -> str | None:

@@ -305,6 +305,7 @@ def test_the_dwell_grows_with_each_move_and_shrinks_with_each_quiet_day(moves: t
     ("more", "rule"),
     [
         pytest.param({"moves": (HOUR,)}, "moved-lately", id="moved an hour ago"),
+        pytest.param({"by_hand": True}, "well", id="a person sent readers there: what people do is not undone"),
         pytest.param({"held": HELD}, "held", id="held"),
         pytest.param({"moves": (5.0,)}, "dwell", id="moved a moment ago"),
         pytest.param({"clock": "our clock is 24 h fast"}, "clock", id="clock"),
@@ -378,6 +379,15 @@ def test_a_yes_to_one_question_is_none_to_another() -> None:
     again = decide(changed, POLICY)
     assert isinstance(again, Ask)
     assert again.id != asked.id
+
+
+def test_one_yes_is_enough_however_many_rules_ask() -> None:
+    """Two questions about one move would take turns for ever, each answer making the other one lapse."""
+    seen = view(serving="lyon", meant="lyon", moves=(HOUR, 2 * HOUR, 3 * HOUR))
+    asked = decide(seen, AUTO)
+    assert isinstance(asked, Ask)
+
+    assert told(decide(replace(seen, acked=frozenset({asked.id})), AUTO)) == "-> milan"
 
 
 def test_a_question_keeps_its_id_while_its_facts_stand() -> None:
@@ -705,6 +715,7 @@ PLACES = {"milan": "dc-milan", "lyon": "dc-lyon", "oslo": "dc-oslo"}
         pytest.param(view(), None, id="yes"),
         pytest.param(view(moves=(5.0,)), None, id="in a moment, when the dwell is over"),
         pytest.param(view(lyon=stale(), oslo=down()), None, id="with pages of yesterday, better than none"),
+        pytest.param(view(moves=(5.0, 600.0, 1200.0)), "moved 3 times within 24 hours", id="it would only ask"),
         pytest.param(view(milan=down()), None, id="it is about to"),
         pytest.param(view(milan=unknown()), "cannot be judged: it was not looked at often enough", id="not judged yet"),
         pytest.param(view(milan=unknown(FaultKind.NETWORK)), "has network trouble", id="no references"),
@@ -799,6 +810,20 @@ def test_explain_says_why_and_what_would_have_to_happen() -> None:
             id="by hand",
         ),
         pytest.param(view(serving=None), POLICY, "Nobody knows who serves web.", id="nobody serves"),
+        pytest.param(
+            view(moves=(HOUR, 2 * HOUR, 3 * HOUR)),
+            POLICY,
+            "If milan is judged down, a person is asked: milan is down, but readers of web were moved 3 times within 24"
+            " hours by mirrord itself: move them to lyon all the same?",
+            id="moved often today",
+        ),
+        pytest.param(
+            view(serving="lyon", meant="lyon", by_hand=True),
+            AUTO,
+            "Readers do not return to milan yet: it gets its readers back by hand, for a person sent them to lyon:"
+            " `mirrord switch web milan`.",
+            id="a person chose",
+        ),
         pytest.param(
             view(clock="our clock is 24 h fast, by the mirrors'"),
             POLICY,

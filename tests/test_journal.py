@@ -413,6 +413,23 @@ def test_only_moves_are_dated_and_only_automatic_ones_start_the_dwell(journal: J
     assert (last.age, last.source, last.target) == (0, "milan", "oslo")
 
 
+def test_a_move_by_a_person_is_told_from_those_of_the_controller(open_journal: Callable[[], Journal]) -> None:
+    """What a person chose is not undone by itself, after a restart neither."""
+    journal = open_journal()
+    ours = plan(state("lyon"), "milan", "a" * 32)
+    by_itself = None
+    for change in (replace(ours, who=ours.by), replace(plan(ours.to, "oslo", "b" * 32, above=1), who="anna")):
+        by_itself = journal.last_move("web")
+        journal.intend(change)
+        journal.settle(change, change.to, "web: moved")
+    journal.close()
+    by_anna = open_journal().last_move("web")
+
+    assert by_itself is not None
+    assert by_anna is not None
+    assert (by_itself.by_hand, by_anna.by_hand) == (False, True)
+
+
 def test_so_many_states_are_remembered_and_no_more(journal: Journal) -> None:
     """A zone that goes back goes back to something recent; the file does not grow for ever."""
     stands = state("milan")

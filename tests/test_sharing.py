@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from mirrord.decide import Ask, Decision, Move, Policy, Stay, View, Why, decide, explain, may_switch, protected
 from mirrord.health import ContentClass, Health, Verdict
 from mirrord.rules import DAY, RULES, dwelt_long_enough, judged_completely, members, not_held
-from mirrord.sharing import after_looks, joined_by, to_look_at
-from tests.test_decide import BEHIND, HELD, STALE, down, stale, unknown, up, view
+from mirrord.sharing import after_looks, joined_by, speaks_against, to_look_at
+from tests.test_decide import BEHIND, HELD, STALE, down, fresh, stale, unknown, up, view
 from tests.test_properties import policies, steady, views
 from tests.world import SERVICE
 
@@ -44,6 +44,9 @@ def told(decision: Decision) -> str:
         pytest.param(shared(milan=down(), lyon=unknown()), "lyon+oslo", id="who is not judged stays"),
         pytest.param(shared(milan=down(), lyon=unknown(), oslo=unknown()), "nowhere", id="nobody who stays is fit"),
         pytest.param(shared(milan=down(failing=False)), "recovering", id="the latest look at it was good"),
+        pytest.param(
+            shared(milan=down(), lyon=down(failing=False)), "lyon+oslo", id="who recovers keeps nobody in who is gone"
+        ),
         pytest.param(shared(milan=down(judged=False, failing=False)), "incomplete", id="not judged completely"),
         pytest.param(shared(milan=stale()), "lyon+oslo", id="one is outdated"),
         pytest.param(shared(milan=stale(3), lyon=stale(4), oslo=stale(2)), "all-down", id="all are outdated"),
@@ -132,6 +135,43 @@ def test_who_joins_must_pass_a_fresh_look_and_who_stays_is_not_driven_out_by_one
     assert isinstance(none, Stay)
     assert blip == pruned
     assert isinstance(after_looks(pruned, ALL, {"lyon": "was slow", "oslo": "was slow"}), Stay)
+
+
+@pytest.mark.parametrize(
+    ("changed", "speaks"),
+    [
+        pytest.param({}, None, id="as it was"),
+        pytest.param({"content": BEHIND}, "it is behind in the fresh look", id="no way back before it caught up"),
+        pytest.param({"content": STALE}, "it is stale in the fresh look", id="nor with outdated content"),
+        pytest.param({"ok": False, "content": None}, "the fresh look failed", id="gone"),
+        pytest.param({"mirror": "oslo", "content": BEHIND}, None, id="who stays is held against nothing"),
+    ],
+)
+def test_who_joins_must_be_in_the_fresh_look_what_it_was_held_to_be(
+    changed: dict[str, Any], speaks: str | None
+) -> None:
+    """Never a worse class beside a better one, also where it became so a moment ago."""
+    back = decide(shared(serving="lyon+oslo"), AUTO)
+    assert isinstance(back, Move)
+    seen = replace(fresh(mirror="milan"), **changed)
+
+    assert (speaks_against(back, seen) or "")[: len(speaks or "")] == (speaks or "")
+    assert (speaks_against(back, seen) is None) is (speaks is None)
+
+
+def test_outdated_content_joins_only_if_it_was_known_to_be() -> None:
+    """For want of anything better, and decided so; not because it became so between decision and look."""
+    over = decide(shared(milan=down(), lyon=up(BEHIND), oslo=down(), serving="milan"), ALL)
+    best = decide(shared(milan=down(), serving="milan"), ALL)
+    known = decide(shared(milan=down(), lyon=stale(), oslo=down(), serving="milan"), ALL)
+    assert isinstance(over, Move)
+    assert isinstance(best, Move)
+    assert isinstance(known, Move)
+
+    assert speaks_against(over, fresh(BEHIND)) is None
+    assert speaks_against(over, fresh(STALE)) == "it was behind and is stale in the fresh look"
+    assert speaks_against(best, fresh(BEHIND)) == "it was current and is behind in the fresh look"
+    assert speaks_against(known, fresh(STALE)) is None
 
 
 def test_by_hand_a_mirror_joins_the_others() -> None:

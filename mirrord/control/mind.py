@@ -264,6 +264,7 @@ class Mind:
         if affair.reading.epoch < self.journal.highest_epoch(service):
             comparison = None  # read before our last plan: what the journal knows is newer
         meant = self._meant(service)
+        last = self.journal.last_move(service)
         return View(
             now=now,
             standing=self.standing,
@@ -274,6 +275,7 @@ class Mind:
             held=None if held is None else Held(held.reason, held.by, held.until),
             drained=frozenset(self.journal.drained()),
             moves=tuple(move.age for move in self.journal.automatic_moves(service)),
+            by_hand=last is not None and last.by_hand,
             pending=self.journal.intent(service) is not None,
             acked=self._acked(service),
             trouble=affair.trouble,

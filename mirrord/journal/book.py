@@ -24,6 +24,7 @@ from mirrord.errors import Braked, JournalUnwritable
 from mirrord.journal.documents import Document, Documents, Draft
 from mirrord.journal.values import Asked, Drained, Event, Happened, Held, LastMove, LastSeen, Run
 from mirrord.switches import Change, Expected, Intent, NameServers
+from mirrord.switches.change import word
 
 KEEP_STATES = 20
 """So many earlier states of a service's zone are remembered."""
@@ -293,7 +294,8 @@ class Journal:
             self._expect(draft, change.service, stands, *replaced, change.to)
             applied = stands is not None and stands == change.to
             if applied and change.moves:
-                move = {"source": change.source, "target": change.target, **moment}
+                by_hand = word(change.who) != change.by
+                move = {"source": change.source, "target": change.target, "by_hand": by_hand, **moment}
                 draft.put("move", change.service, move)
                 if change.automatic:
                     before = _moves(
@@ -364,7 +366,7 @@ class Journal:
         return [self._move(move) for move in found]
 
     def _move(self, found: Mapping[str, Any]) -> LastMove:
-        return LastMove(self._age(found), found["wall"], found["source"], found["target"])
+        return LastMove(self._age(found), found["wall"], found["source"], found["target"], found.get("by_hand", False))
 
     def seen_serving(self, mirror: str, serial: int, snapshot: str) -> None:
         """Remember what a mirror was just seen to serve; writes at most once a minute where nothing changed."""

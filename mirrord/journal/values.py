@@ -92,6 +92,8 @@ class LastMove:
     """Unix seconds."""
     source: str | None
     target: str
+    by_hand: bool = False
+    """A person moved readers, not the controller."""
 
 
 @dataclass(frozen=True, slots=True)
