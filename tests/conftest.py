@@ -18,6 +18,7 @@ import pytest
 from tests.lab import handbook as handbook_files
 from tests.lab import processes
 from tests.lab.bind import Bind
+from tests.lab.bird import Bird
 from tests.lab.ca import Authority
 from tests.lab.disks import SmallDisk
 from tests.lab.folders import new_folder, remove
@@ -140,6 +141,10 @@ class Lab:
     def close(self) -> None:
         """Stop everything, last made first."""
         self._stack.close()
+
+    def bird(self, name: str, text: str, *, start: bool = True, **how: Any) -> Bird:
+        """Return a BGP speaker or router."""
+        return self._keep(Bird(name, self.folder(name), text, **how), start=start)
 
     def _keep(self, server: Kind, *, start: bool) -> Kind:
         self._stack.callback(server.stop)

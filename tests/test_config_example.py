@@ -27,7 +27,7 @@ def fields(model: type[BaseModel], prefix: Field) -> dict[Field, tuple[type[Base
     found: dict[Field, tuple[type[BaseModel], str]] = {}
     for name, field in model.model_fields.items():
         inner = inner_model(field.annotation)
-        if inner is not None and name in ("http", "sftp", "dns", "command"):
+        if inner is not None and name in ("http", "sftp", "dns", "command", "bgp"):
             found |= fields(inner, (*prefix, name))
         else:
             found[*prefix, name] = (model, name)

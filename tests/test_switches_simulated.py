@@ -87,6 +87,9 @@ class NameServer:
     def nudge(self, known: NameServers) -> None:
         """Nobody else follows."""
 
+    def keep(self, expected: Expected) -> None:
+        """It loses nothing."""
+
     def prove(self) -> None:
         """It always lets us in."""
 

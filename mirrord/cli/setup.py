@@ -91,7 +91,7 @@ def toml(tables: Mapping[str, Any]) -> Iterator[str]:
             inner = {
                 key: value
                 for key, value in table.items()
-                if isinstance(value, dict) and key in ("http", "sftp", "dns", "command")
+                if isinstance(value, dict) and key in ("http", "sftp", "dns", "command", "bgp")
             }
             yield from (f"{key} = {_value(value)}" for key, value in table.items() if key not in inner)
             for key, value in inner.items():

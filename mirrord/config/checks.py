@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 
 from mirrord.config.faults import Fault, nearest
 from mirrord.config.lines import Path as Place
@@ -259,7 +260,7 @@ def _families_fit(draft: Draft) -> None:
 def _names_fit_zones(draft: Draft) -> None:
     owners: dict[str, str] = {}
     for index, service in draft.services.items():
-        way = "dns" if service.dns is not None else "command"
+        way = "dns" if service.dns is not None else "command" if service.command is not None else "bgp"
         for number, name in enumerate(service.names):
             place = ("service", index, way, "names", number)
             zone = service.dns.zone if service.dns is not None else name
@@ -279,6 +280,55 @@ def _names_fit_zones(draft: Draft) -> None:
             )
     if draft.site is not None and draft.services and draft.site.host not in owners:
         draft.warn(("site", "url"), f"{draft.site.host} is in no service's names: its readers are not moved")
+
+
+def _announcements_fit(draft: Draft) -> None:
+    """What is announced must tell the mirrors of a service apart, and must lead somewhere."""
+    owners: dict[str, str] = {}
+    for index, service in draft.services.items():
+        bgp, place = service.bgp, ("service", index, "bgp")
+        if bgp is None:
+            continue
+        if service.serve == "all":
+            draft.fault(("service", index, "serve"), 'is "all", but a prefix is announced for one mirror at a time')
+        if service.drill_every:
+            draft.fault(("service", index, "drill_every"), "has no effect: only names in DNS can be rehearsed")
+        networks = [ip_network(prefix) for prefix in bgp.prefixes]
+        for network in networks:
+            owner = owners.setdefault(str(network), service.name)
+            if owner != service.name:
+                draft.fault((*place, "prefixes"), f'{network} is announced by service "{owner}" already')
+        told: dict[frozenset[str], str] = {}
+        for name, announced in bgp.mirrors.items():
+            at = (*place, "mirrors", name)
+            if name not in service.order:
+                draft.fault(at, f"does not stand in the service's order{nearest(name, service.order)}")
+            for prefix in bgp.prefixes:
+                if not any((":" in hop) == (":" in prefix) for hop in announced.next_hops):
+                    draft.fault((*at, "next_hops"), f"has none for {prefix}: readers of that prefix would go nowhere")
+            for hop in announced.next_hops:
+                if any(ip_address(hop) in network for network in networks):
+                    draft.fault((*at, "next_hops"), f"{hop} is in the prefix that leads to it: packets would go round")
+            same = told.setdefault(frozenset(announced.texts), name)
+            if same != name:
+                draft.fault(at, f'announces the same as "{same}": the two could not be told apart')
+        for name in service.order:
+            if name not in bgp.mirrors and name in draft.named:
+                draft.fault((*place, "mirrors"), f'does not say what is announced where "{name}" serves')
+            mirror = draft.mirror(name)
+            for address in mirror.addresses if mirror is not None else ():
+                if any(ip_address(address) in network for network in networks):
+                    draft.fault(
+                        (*place, "prefixes"),
+                        f'"{name}" has {address} in `addresses`, which leads to whoever serves: give the mirror one of '
+                        "its own, by which it can be looked at",
+                    )
+            if draft.controller is not None and mirror is not None and mirror.place == draft.controller.place != "":
+                draft.warn(
+                    (*place, "speaker"),
+                    f'stands with mirrord in "{mirror.place}", the place of "{name}": where that fails, the route '
+                    "goes with it, and nobody is left who could announce another",
+                )
 
 
 def _controller_stands_apart(draft: Draft) -> None:
@@ -369,6 +419,7 @@ _QUESTIONS: tuple[Callable[[Draft], None], ...] = (
     _orders_are_complete,
     _families_fit,
     _names_fit_zones,
+    _announcements_fit,
     _controller_stands_apart,
     _looking_fits,
     _socket_fits,

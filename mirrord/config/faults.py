@@ -26,6 +26,7 @@ _KINDS = {
     "float_parsing": "should be a number",
     "bool_type": "should be true or false",
     "tuple_type": "should be a list in [ ]",
+    "dict_type": "should be a table",
     "list_type": "should be a list in [ ]",
     "model_type": "should be a table",
     "path_type": "should be a path in quotes",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import socket
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -34,6 +35,7 @@ from mirrord.config.units import (
     HostKey,
     Listen,
     LocalPath,
+    Prefix,
     Rates,
     SignerKey,
     Size,
@@ -45,6 +47,7 @@ from mirrord.config.units import (
 from mirrord.hosts import READ_BACK
 from mirrord.hosts.bandwidth import UNLIMITED
 from mirrord.switches import Endpoint
+from mirrord.switches.announcing import Announcement, read_community
 
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 
@@ -320,6 +323,97 @@ class Command(Section):
         return program
 
 
+class Announced(Section):
+    """What is announced where one mirror serves."""
+
+    next_hops: Annotated[tuple[Address, ...], Field(min_length=1)]
+    med: Annotated[StrictInt, Field(ge=0, le=(1 << 32) - 1)] | None = None
+    communities: tuple[Text, ...] = ()
+
+    @field_validator("next_hops")
+    @classmethod
+    def _next_hops(cls, hops: tuple[str, ...]) -> tuple[str, ...]:
+        if len({":" in hop for hop in hops}) != len(hops):
+            raise ValueError("should be one next hop for each family, at most")
+        return hops
+
+    @field_validator("communities")
+    @classmethod
+    def _communities(cls, communities: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(read_community(text) for text in communities)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What is announced, as the switch writes it: one line for each next hop."""
+        return tuple(Announcement.of(hop, self.med, self.communities).text for hop in self.next_hops)
+
+
+class Bgp(Section):
+    """How a service's readers are moved by announcing its prefixes with another next hop."""
+
+    speaker: Literal["bird", "exabgp"]
+    names: Annotated[tuple[DnsName, ...], Field(min_length=1)]
+    prefixes: Annotated[tuple[Prefix, ...], Field(min_length=1)]
+    addresses: tuple[Address, ...] = ()
+    file: LocalPath
+    socket: LocalPath = Path("/run/bird/bird.ctl")
+    pipes: LocalPath = Path("/run/exabgp/exabgp")
+    neighbour: tuple[Text, ...] = ()
+    timeout: Annotated[Duration, Field(ge=0.1)] = 5.0
+    mirrors: Annotated[dict[Name, Announced], Field(min_length=1)]
+
+    @field_validator("neighbour")
+    @classmethod
+    def _neighbour(cls, program: tuple[str, ...]) -> tuple[str, ...]:
+        if program and not program[0].startswith("/"):
+            raise ValueError(f'should begin with the whole path of a program, begins with "{program[0]}"')
+        return program
+
+    @field_validator("file")
+    @classmethod
+    def _file(cls, file: Path) -> Path:
+        if not re.fullmatch(r"[A-Za-z0-9/._@+-]+", str(file)):
+            raise ValueError(f'should be made of a-z, 0-9 and ./_@+- only, since speakers read it, is "{file}"')
+        return file
+
+    @model_validator(mode="after")
+    def _fits(self) -> Bgp:
+        for number, prefix in enumerate(self.prefixes):
+            if any(
+                ip_network(prefix).overlaps(ip_network(other))
+                for other in self.prefixes[:number]
+                if _same(prefix, other)
+            ):
+                raise ValueError(f"prefixes: {prefix} overlaps another one")
+        for address in self.addresses:
+            if not any(ip_address(address) in ip_network(prefix) for prefix in self.prefixes):
+                raise ValueError(f"addresses: {address} is in none of the prefixes")
+        for prefix in self.prefixes:
+            if not any(ip_address(address) in ip_network(prefix) for address in self.service_addresses):
+                raise ValueError(f"addresses: has none in {prefix}: name one that readers use, to be fetched from")
+        return self
+
+    @property
+    def service_addresses(self) -> tuple[str, ...]:
+        """The addresses that readers use, whoever serves: those given, or the only one that a prefix has."""
+        alone = (ip_network(prefix) for prefix in self.prefixes)
+        return self.addresses or tuple(str(it.network_address) for it in alone if it.num_addresses == 1)
+
+    @property
+    def ttl(self) -> int:
+        """Readers follow the routers; nobody keeps an old answer."""
+        return 0
+
+    @property
+    def fence(self) -> Literal["atomic", "best-effort"]:
+        """BIRD does what its file says, which is changed under a lock; anybody can tell ExaBGP something else."""
+        return "atomic" if self.speaker == "bird" else "best-effort"
+
+
+def _same(one: str, other: str) -> bool:
+    return (":" in one) == (":" in other)
+
+
 class Service(Section):
     """A name that readers use, with the order in which mirrors should serve it."""
 
@@ -336,25 +430,29 @@ class Service(Section):
     drill_every: Duration = 0.0
     dns: Dns | None = None
     command: Command | None = None
+    bgp: Bgp | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Service:
-        given = [way for way in (self.dns, self.command) if way is not None]
+        given = [way for way in (self.dns, self.command, self.bgp) if way is not None]
         if len(given) != 1:
-            raise ValueError("should say how its readers are moved: [service.dns] or [service.command], one of them")
+            raise ValueError(
+                "should say how its readers are moved: [service.dns], [service.command] or [service.bgp], one of them"
+            )
         return self
 
     @property
-    def way(self) -> Dns | Command:
+    def way(self) -> Dns | Command | Bgp:
         """How its readers are moved."""
-        way = self.dns or self.command
+        way = self.dns or self.command or self.bgp
         assert way is not None
         return way
 
     @property
     def fence(self) -> Literal["atomic", "best-effort"]:
         """Whether a change is compare-and-set, or somebody may come between our look and our change."""
-        return self.command.fence if self.command is not None else "atomic"
+        way = self.command or self.bgp
+        return way.fence if way is not None else "atomic"
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -7,12 +7,14 @@ own modules define, made here.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, PrivateAttr, model_validator
 
 from mirrord.config.model import (
+    Bgp,
     Command,
     Control,
     Controller,
@@ -38,7 +40,7 @@ from mirrord.hosts.account import Account
 from mirrord.plan import Guard
 from mirrord.publish import Together
 from mirrord.snapshot.source import Source as SourceFolder
-from mirrord.switches import CommandSettings, DnsSettings, SwitchSettings, Tsig
+from mirrord.switches import BgpSettings, CommandSettings, DnsSettings, SwitchSettings, Tsig
 from mirrord.trust.keys import Signers, SigningKey, load_signing_key
 
 
@@ -162,7 +164,22 @@ class Settings(Section):
             on_revert=wanted.on_revert,
             markers=frozenset(mirror.name for mirror in mirrors if mirror.content == "markers"),
             places={mirror.name: mirror.place for mirror in mirrors if mirror.place},
-            addresses={mirror.name: mirror.addresses for mirror in mirrors},
+            addresses={mirror.name: self._stands_for(wanted, mirror) for mirror in mirrors},
+        )
+
+    def _stands_for(self, service: Service, mirror: Mirror) -> tuple[str, ...]:
+        """Return what stands where a mirror serves: its addresses, or what is announced of it."""
+        return mirror.addresses if service.bgp is None else service.bgp.mirrors[mirror.name].texts
+
+    def through(self, service: str, mirror: str) -> tuple[Target, ...]:
+        """Return how a service is looked at through its announced addresses while a mirror serves; none without BGP."""
+        bgp = self.service(service).bgp
+        return tuple(
+            replace(target, address=address)
+            for target in self.targets()
+            if (target.mirror, target.service) == (mirror, service)
+            and target.address == self.mirror(mirror).addresses[0]
+            for address in (bgp.service_addresses if bgp is not None else ())
         )
 
     def targets(self) -> tuple[Target, ...]:
@@ -197,6 +214,17 @@ class Settings(Section):
         way = self.service(service).way
         if isinstance(way, Command):
             return CommandSettings(service, way.names, way.program, way.timeout, way.fence)
+        if isinstance(way, Bgp):
+            return BgpSettings(
+                service=service,
+                speaker=way.speaker,
+                prefixes=way.prefixes,
+                file=str(way.file),
+                socket=str(way.socket),
+                pipes=str(way.pipes),
+                neighbour=way.neighbour,
+                timeout=way.timeout,
+            )
         secret, what = way.tsig.secret, f"TSIG secret of {service}"
         return DnsSettings(
             service=service,

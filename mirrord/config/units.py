@@ -120,6 +120,19 @@ def show_bandwidth(bandwidth: Bandwidth) -> str:
     return ", ".join((show_size(bandwidth.usual), *windows))
 
 
+def read_prefix(value: object) -> str:
+    """Read an IPv4 or IPv6 prefix into its canonical text. Raises ValueError."""
+    if not isinstance(value, str) or "/" not in value:
+        raise ValueError(f'should be a prefix such as "192.0.2.0/24", is {shown(value)}')
+    try:
+        prefix = ipaddress.ip_network(value.strip())
+    except ValueError:
+        raise ValueError(f'should be a prefix such as "192.0.2.0/24", without host bits, is {shown(value)}') from None
+    if prefix.prefixlen == 0:
+        raise ValueError(f"{value} is the whole Internet")
+    return str(prefix)
+
+
 def read_address(value: object) -> str:
     """Read an IPv4 or IPv6 address into its canonical text. Raises ValueError."""
     if not isinstance(value, str):
@@ -248,6 +261,7 @@ Size = Annotated[int, BeforeValidator(read_size), PlainSerializer(show_size, ret
 Rates = Annotated[Bandwidth, BeforeValidator(read_bandwidth), PlainSerializer(show_bandwidth, return_type=str)]
 Together = Annotated[str, BeforeValidator(read_together)]
 Address = Annotated[str, BeforeValidator(read_address)]
+Prefix = Annotated[str, BeforeValidator(read_prefix)]
 Address53 = Annotated[Endpoint, BeforeValidator(_endpoint), PlainSerializer(str, return_type=str)]
 Listen = Annotated[str, BeforeValidator(read_listen)]
 DnsName = Annotated[str, BeforeValidator(read_dns_name)]

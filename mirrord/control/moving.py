@@ -14,17 +14,28 @@ from functools import partial
 from ipaddress import ip_address
 from typing import Any
 
-from mirrord.config.model import Dns
+from mirrord.config.model import Bgp, Dns
 from mirrord.control.looking import Looker
 from mirrord.control.mind import Reading
 from mirrord.control.works import Works
 from mirrord.decide import Move, Policy, Stay, Why, next_after, passes
 from mirrord.errors import BadUsage, Braked, Conflict, Locked, MirrordError, Unavailable
-from mirrord.health import Fresh, Standing
+from mirrord.health import Fresh, Standing, freshly
 from mirrord.journal import Event
 from mirrord.rules import members
 from mirrord.sharing import after_looks, still_good, to_look_at
-from mirrord.switches import Change, Expected, Follow, Kind, Result, Zone, ZoneState, plan_change, transaction
+from mirrord.switches import (
+    Change,
+    Expected,
+    Follow,
+    Following,
+    Kind,
+    Result,
+    Zone,
+    ZoneState,
+    plan_change,
+    transaction,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +183,8 @@ def attend(
     what went wrong.
     """
     resolved = _settle_open_plan(works, service) if settle else None
+    if settle:
+        _keep(works, service)
     reading = _read(works, service, policy)
     new = reading.comparison is not None and reading.comparison.state is ZoneState.NEW
     if new and adopt and works.journal.held(service) is None:
@@ -191,7 +204,11 @@ def see(works: Works, looker: Looker, standing: Standing, moved: Moved, policy: 
     result = moved.result
     if result is None or result.committed is None or not result.change.moves:
         return moved
-    found = (*_resolvers(works, result), *_pages(looker, standing, result, policy))
+    if isinstance(works.settings.service(moved.service).way, Bgp):
+        found: tuple[Evidence, ...] = tuple(_through(works, looker, standing, result))
+        moved = _as_seen(moved, result, found)
+    else:
+        found = (*_resolvers(works, result), *_pages(looker, standing, result, policy))
     for one in found:
         event = Event(
             "evidence", f"{moved.service}: {one.text}", by=works.settings.controller.name, about=moved.service
@@ -229,6 +246,30 @@ def _pages(looker: Looker, standing: Standing, result: Result, policy: Policy) -
             yield Evidence("page", address, fault is None, text or f"{address}: {fault.text if fault else ''}")
 
 
+def _through(works: Works, looker: Looker, standing: Standing, result: Result) -> Iterator[Evidence]:
+    """Fetch at the announced addresses, where readers come to whoever serves now."""
+    change = result.change
+    seen = looker.at(standing, works.settings.through(change.service, change.target))
+    fresh = freshly(seen, standing, change.target, change.service, works.settings.thresholds())
+    faults = {**fresh.bad, **fresh.unjudged}
+    for address in sorted({target.address for target in works.settings.through(change.service, change.target)}):
+        ok = address in fresh.good
+        why = faults[address].text if address in faults else "nothing could be judged there"
+        text = f"{address}: readers of {change.service} find pages there as they should" if ok else f"{address}: {why}"
+        yield Evidence("page", address, ok, text)
+
+
+def _as_seen(moved: Moved, result: Result, found: Sequence[Evidence]) -> Moved:
+    """Take a change for done only where pages came through the announced address, or a neighbour has it."""
+    neighbour = result.followers.get("neighbour")
+    if all(one.ok for one in found) or (neighbour is not None and neighbour.following is Following.FOLLOWS):
+        return moved
+    failed = "; ".join(one.text for one in found if not one.ok)
+    text = f"{result.text}; not seen to work through the announced address: {failed}"
+    kind = Kind.PARTIAL if result.kind is Kind.DONE else result.kind
+    return replace(moved, text=text, result=replace(result, kind=kind, text=text))
+
+
 def canonical(address: str) -> str:
     """Write an address as name servers do."""
     return str(ip_address(address))
@@ -258,6 +299,19 @@ def _read(works: Works, service: str, policy: Policy) -> Reading:
     stands = looked.comparison.stands
     epoch = max(epoch, stands.epoch if stands is not None else 0)
     return Reading(looked.comparison, looked.zone, looked.comparison.text, epoch)
+
+
+def _keep(works: Works, service: str) -> None:
+    """Have what we left given again, should it be lost: a speaker that started anew. That is no move, and no news."""
+    expected = works.journal.expected(service)
+    if expected is None or works.journal.intent(service) is not None:
+        return
+    try:
+        with works.locked(f"switch-{service}"):
+            if works.journal.expected(service) == expected:
+                works.switch(service).keep(expected)
+    except MirrordError:
+        return  # somebody moves it just now, or the switch cannot be opened, which reading it tells
 
 
 def _settle_open_plan(works: Works, service: str) -> Moved | None:
@@ -317,6 +371,7 @@ def _plan(
         expected = zone.stands
     elif zone is not None:
         expected = _for_all_names(expected, zone)
+    announced = isinstance(works.settings.service(service).way, Bgp)  # a next hop is none of the addresses looked at
     return plan_change(
         service,
         expected,
@@ -326,7 +381,7 @@ def _plan(
         by=works.settings.controller.name,
         ttl=works.settings.service(service).ttl,
         was_ttl=zone.ttl if zone is not None else works.settings.service(service).ttl,
-        leave_out=tuple(address for fresh in looks for address in fresh.bad),
+        leave_out=() if announced else tuple(address for fresh in looks for address in fresh.bad),
         shared=policy.serve == "all",
         epoch_above=works.journal.highest_epoch(service),
         automatic=automatic,

@@ -3,6 +3,7 @@
     change.py       pure: what stands, what we expect to stand, what should: `compare`, `plan_change`
     rfc2136.py      the zone's name servers, by DNS UPDATE with TSIG; the only import of dnspython
     command.py      the operator's own program
+    bgp.py          a prefix, announced by a speaker beside us: bird.py, exabgp.py; announcing.py (pure)
     resolving.py    what resolvers that readers use answer
     transaction.py  one plan from its intent in the journal to what the servers answer afterwards
 
@@ -41,6 +42,7 @@ from mirrord.switches.change import (
 )
 
 __all__ = [
+    "BgpSettings",
     "Change",
     "CommandSettings",
     "Comparison",
@@ -134,7 +136,31 @@ class CommandSettings:
     """`atomic` where the program itself changes nothing unless exactly what the plan replaces stands."""
 
 
-SwitchSettings = DnsSettings | CommandSettings
+@dataclass(frozen=True, slots=True)
+class BgpSettings:
+    """`[service.bgp]` as a plain value."""
+
+    service: str
+    speaker: Literal["bird", "exabgp"]
+    prefixes: tuple[str, ...]
+    file: str
+    """What the speaker reads when it starts: BIRD includes it, ExaBGP is given its lines."""
+    socket: str = ""
+    """BIRD's control socket."""
+    pipes: str = ""
+    """ExaBGP's pipes, without `.in` and `.out`."""
+    neighbour: tuple[str, ...] = ()
+    """A command that shows what a router has for the prefix that it is given; empty: none can be asked."""
+    timeout: float = 5.0
+    """Seconds for one conversation."""
+
+    @property
+    def fence(self) -> Literal["atomic", "best-effort"]:
+        """BIRD does what its file says, which we change under a lock; anybody can tell ExaBGP something else."""
+        return "atomic" if self.speaker == "bird" else "best-effort"
+
+
+SwitchSettings = DnsSettings | CommandSettings | BgpSettings
 """What moves one service's readers."""
 
 
@@ -229,6 +255,13 @@ class Switch(Protocol):
         """Ask every authoritative server, all at once on the executor, whether it has the change; never raises.
 
         `known` are the NS to ask where none are configured. The result's keys are `address:port`.
+        """
+        ...
+
+    def keep(self, expected: Expected) -> None:
+        """Give again what we left, where what shows it to readers lost it with a restart; never raises.
+
+        What somebody else put in its place is left alone. Most switches have nothing to do.
         """
         ...
 
@@ -348,6 +381,10 @@ def open_switch(settings: SwitchSettings) -> Switch:
         from mirrord.switches.command import Command
 
         return Command(settings)
+    if isinstance(settings, BgpSettings):
+        from mirrord.switches.bgp import Bgp
+
+        return Bgp(settings)
     from mirrord.switches.rfc2136 import Rfc2136  # only who switches loads dnspython
 
     return Rfc2136(settings)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import IPv6Address, ip_address
 from typing import Any
@@ -344,7 +344,7 @@ def _compare_new(zone: Zone, names: Mapping[str, Found], mirrors: Mirrors, servi
     whole = {serving: union(serving, mirrors)} if serving else {}
     for mirror, addresses in {**mirrors, **whole}.items():
         a, aaaa = families(addresses)
-        if all(found.rrsets.a == a and found.rrsets.aaaa == aaaa for found in names.values()):
+        if all(found.rrsets == at_name(name, a, aaaa) for name, found in names.items()):
             text = f"{', '.join(names)}: never moved by us; answers {mirror}'s addresses"
             return Comparison(ZoneState.NEW, text, mirror, zone.stands)
     stands = "; ".join(f"{name} answers {_list(found.rrsets.addresses)}" for name, found in names.items())
@@ -405,10 +405,23 @@ def clean(text: str, longest: int = 60) -> str:
 
 
 def families(addresses: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
-    """Split addresses into IPv4 and IPv6, each in canonical text. Raises ValueError for other text."""
-    parsed = {ip_address(address) for address in addresses}
-    v6 = frozenset(str(address) for address in parsed if isinstance(address, IPv6Address))
-    return frozenset(str(address) for address in parsed) - v6, v6
+    """Split addresses into IPv4 and IPv6, each in canonical text. Raises ValueError for other text.
+
+    What follows an address after a space (`10.0.0.3 med 10`, as a prefix has it) stays as it is.
+    """
+    v4, v6 = set[str](), set[str]()
+    for text in addresses:
+        address, space, more = text.partition(" ")
+        parsed = ip_address(address)
+        (v6 if isinstance(parsed, IPv6Address) else v4).add(f"{parsed}{space}{more}")
+    return frozenset(v4), frozenset(v6)
+
+
+def at_name(name: str, a: frozenset[str], aaaa: frozenset[str]) -> Rrsets:
+    """Return what stands at a name where a mirror has these; a prefix (`192.0.2.0/24`) takes its own family only."""
+    if "/" not in name:
+        return Rrsets(a, aaaa)
+    return Rrsets(aaaa=aaaa) if ":" in name else Rrsets(a)
 
 
 def union(mirrors_named: str, mirrors: Mirrors) -> frozenset[str]:
@@ -476,14 +489,15 @@ def plan_change(
     bad = frozenset().union(*families(leave_out))
     a, aaaa = (a - bad) or a, (aaaa - bad) or (aaaa if not a else frozenset())
     for name, stands in expected.names.items():
-        if not a | aaaa or (stands.a and not a):
+        shall = at_name(name, a, aaaa)
+        if not shall.addresses or (stands.a and not shall.a):
             raise Braked(
                 f"{service}: planning a move to {target}: {name} would be left without "
-                f"{'an address' if not a | aaaa else 'an IPv4 address'}; give {target} one in `addresses`",
+                f"{'an address' if not shall.addresses else 'an IPv4 address'}; give {target} one in `addresses`",
                 "empty-answer",
             )
     fence = Fence(max(expected.epoch, epoch_above) + 1, word(target), nonce, word(by))
-    to = Rrsets(a, aaaa, fence.records)
+    to = {name: replace(at_name(name, a, aaaa), fence=fence.records) for name in expected.names}
     return Change(
         service=service,
         plan=nonce,
@@ -491,7 +505,7 @@ def plan_change(
         target=target,
         by=fence.by,
         from_=expected,
-        to=Expected(dict.fromkeys(expected.names, to), fence.epoch),
+        to=Expected(to, fence.epoch),
         ttl=ttl,
         was_ttl=was_ttl,
         source=served_by(expected, mirrors, shared=shared),

@@ -113,6 +113,9 @@ class Command:
         text = "" if stands else f"{self._name} shows something else"
         return {self._name: Follow(Following.FOLLOWS if stands else Following.OLD, text=text)}
 
+    def keep(self, expected: Expected) -> None:
+        """Do nothing: the program keeps what it was given."""
+
     def prove(self) -> None:
         """Have the program show, by something harmless, that it could apply a change. Raises Refused, Unavailable."""
         answer = self._ask("check")
