@@ -16,7 +16,7 @@ from mirrord.errors import Locked, MirrordError, Unavailable
 from mirrord.hosts import Holder
 from mirrord.hosts.files import Create, MakeFolder, Op, Put, Read, Remove, Rename, Rewrite, Symlink
 from mirrord.hosts.host import FilesHold, FilesHost
-from mirrord.hosts.lock import Record, is_alive, parse_record, this_process
+from mirrord.hosts.lock import DEAD, Record, is_alive, parse_record, this_process
 from mirrord.hosts.memory import Cut, Disk, Killed, MemoryFiles
 from mirrord.manifest import Signed
 from mirrord.plan import make_plan
@@ -330,6 +330,27 @@ def test_a_heartbeat_is_seen_while_one_long_flight_goes_on(disk: Disk, publisher
 
     publisher.publish(files, signed, clock=clock)
     assert len(texts) > 10
+    assert whole(disk, signed, publisher.content)
+
+
+def test_a_lock_is_not_silent_while_hundreds_of_folders_are_made_one_by_one(disk: Disk, publisher: Publisher) -> None:
+    """Where a server keeps no order each takes a round trip; others would take over in the middle of it."""
+    clock = Clock()
+    files = MemoryFiles(disk, clock=clock)
+    files.traits = replace(files.traits, ordered=False)
+    silences: list[float] = []
+    began: dict[bytes | None, float] = {}
+
+    def tick(number: int) -> None:
+        clock.now += 0.4
+        text = lock_text(disk)
+        silences.append(clock.now - began.setdefault(text, clock.now) if text else 0.0)
+
+    signed = publisher.take({b"%d/index.html" % n: b"" for n in range(400)})
+    disk.tick = tick
+
+    publisher.publish(files, signed, clock=clock)
+    assert max(silences) < DEAD
     assert whole(disk, signed, publisher.content)
 
 

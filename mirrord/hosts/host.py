@@ -11,7 +11,7 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from io import BytesIO
@@ -67,6 +67,9 @@ from mirrord.plan import Plan, Survey
 
 T = TypeVar("T")
 
+_AT_ONCE, _ONE_BY_ONE = 2048, 64
+"""Operations between two looks at the lock: that travel together, and that each take a round trip. Both are even: where
+a file is taken away and another put there, the two stay together."""
 _LEAST = 16384
 """Bytes without which not even a lock can be written."""
 
@@ -264,7 +267,7 @@ class _Crew:
 
     def _send(self, flight: Flight, *, stoppable: bool) -> list[Outcome]:
         if flight.ordered:
-            return self._files.in_order(list(flight.ops))
+            return self._send_in_order(list(flight.ops), stoppable=stoppable)
         outcomes: list[Outcome] = []
         held = self._lock is not None and self._lock.held
         pulse = Pulse(BEAT, self._lock.beat) if self._lock is not None and held else None
@@ -278,6 +281,17 @@ class _Crew:
                 outcomes.append(outcome)
         if stoppable:
             self._go_on()
+        return outcomes
+
+    def _send_in_order(self, ops: Sequence[Op], *, stoppable: bool) -> list[Outcome]:
+        """Send a long flight in parts: no sign of life can be slipped in among operations that keep an order."""
+        most = _AT_ONCE if self._files.traits.ordered else _ONE_BY_ONE
+        outcomes = self._files.in_order(ops[:most])
+        for start in range(most, len(ops), most):
+            if stoppable:
+                self._go_on()
+            self._keep_alive()
+            outcomes += self._files.in_order(ops[start : start + most])
         return outcomes
 
     def keep_alive(self) -> bool:
