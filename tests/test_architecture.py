@@ -58,6 +58,7 @@ DOORS = {
     "requests": ("probe",),
     "urllib3": ("probe",),
     "dns": ("switches", "demo"),
+    "lexicon": ("switches.lexicon_calls",),
     "cryptography": ("trust", "hosts.sftp.session", "demo"),
     "tenacity": ("publish",),
     "apscheduler": ("daemon",),

@@ -1,7 +1,9 @@
 """What sends a service's readers to a mirror?
 
     change.py       pure: what stands, what we expect to stand, what should: `compare`, `plan_change`
-    rfc2136.py      the zone's name servers, by DNS UPDATE with TSIG; the only import of dnspython
+    rfc2136.py      the zone's name servers, by DNS UPDATE with TSIG
+    asking.py       what the zone's name servers answer, for both
+    lexicon.py      a DNS provider's own interface; lexicon_calls.py is a program, the only import of lexicon
     command.py      the operator's own program
     bgp.py          a prefix, announced by a speaker beside us: bird.py, exabgp.py; announcing.py (pure)
     resolving.py    what resolvers that readers use answer
@@ -56,6 +58,7 @@ __all__ = [
     "Intent",
     "Kind",
     "Ledger",
+    "LexiconSettings",
     "Mirrors",
     "NameServers",
     "Result",
@@ -123,6 +126,28 @@ class DnsSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LexiconSettings:
+    """`[service.dns]` with `provider = "lexicon"`, as a plain value."""
+
+    service: str
+    zone: str
+    names: tuple[str, ...]
+    ttl: int
+    """Seconds; of sets that do not stand yet."""
+    provider: str
+    """As lexicon names it."""
+    options: Mapping[str, str]
+    secrets: Mapping[str, Callable[[], str]] = field(repr=False)
+    """Options that are secrets: each reads one; raises MirrordError. Called for each change and look."""
+    authoritative: tuple[Endpoint, ...] = ()
+    """Who must follow; empty: the zone's NS at port 53."""
+    timeout: float = 20.0
+    """Seconds after which a call is killed."""
+    notify: bool = True
+    """Whether those in `authoritative` are told of a change by us, besides by the provider."""
+
+
+@dataclass(frozen=True, slots=True)
 class CommandSettings:
     """`[service.command]` as a plain value."""
 
@@ -160,7 +185,7 @@ class BgpSettings:
         return "atomic" if self.speaker == "bird" else "best-effort"
 
 
-SwitchSettings = DnsSettings | CommandSettings | BgpSettings
+SwitchSettings = DnsSettings | LexiconSettings | CommandSettings | BgpSettings
 """What moves one service's readers."""
 
 
@@ -385,6 +410,10 @@ def open_switch(settings: SwitchSettings) -> Switch:
         from mirrord.switches.bgp import Bgp
 
         return Bgp(settings)
+    if isinstance(settings, LexiconSettings):
+        from mirrord.switches.lexicon import Lexicon
+
+        return Lexicon(settings)
     from mirrord.switches.rfc2136 import Rfc2136  # only who switches loads dnspython
 
     return Rfc2136(settings)

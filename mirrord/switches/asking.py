@@ -250,6 +250,12 @@ class Asking:
             found = {host: self._addresses(link, host) or self._resolve(host.to_text()) for host in hosts}
         return {host.to_text(omit_final_dot=True): tuple(sorted(addresses)) for host, addresses in found.items()}
 
+    def name_servers_at_large(self) -> NameServers:
+        """Return the zone's NS and their addresses as the machine's resolver finds them. Raises Unavailable."""
+        with door(f"finding the name servers of {self.zone.to_text(omit_final_dot=True)}"):
+            hosts = [str(record.target) for record in dns.resolver.resolve(self.zone, dns.rdatatype.NS, lifetime=5.0)]
+        return {host.rstrip("."): tuple(sorted(self._resolve(host))) for host in hosts}
+
     def _addresses(self, link: Link, host: dns.name.Name) -> set[str]:
         """Return a host's addresses as the zone itself has them; empty where it lies elsewhere."""
         if not host.is_subdomain(self.zone):

@@ -121,6 +121,8 @@ class Zone:
     """Read at another road than the first: perhaps a secondary, that has not heard of the latest change."""
     passed_over: tuple[str, ...] = ()
     """Why the roads before it gave no answer."""
+    in_steps: bool = False
+    """Changes are made in steps there: half of one may stand, and sending it again finishes it."""
 
     @property
     def ttl(self) -> int:
@@ -201,10 +203,27 @@ class Change:
             return Seen.APPLIED
         if self.from_.matches(zone):
             return Seen.BEFORE
-        fences = [parse_fence(found.rrsets.fence) for found in zone.names.values()]
+        if zone.in_steps and self._begun_in(zone):
+            return Seen.UNDERWAY
+        fences = [parse_fence({record}) for found in zone.names.values() for record in found.rrsets.fence]
         if any(fence is not None and fence.plan == self.plan for fence in fences):
             return Seen.ALTERED
         return Seen.OTHER
+
+    def _begun_in(self, zone: Zone) -> bool:
+        """Tell whether a zone has nothing but what the plan replaces or makes, and our new TXT somewhere."""
+        for name, found in zone.names.items():
+            stood, shall = self.from_.names.get(name), self.to.names.get(name)
+            if found.cname is not None or stood is None or shall is None:
+                return False
+            stands = found.rrsets
+            known = (stood.addresses | shall.addresses, stood.fence | shall.fence)
+            if not (stands.addresses <= known[0] and stands.fence <= known[1]):
+                return False
+        return any(
+            self.to.names[name].fence - self.from_.names[name].fence <= found.rrsets.fence
+            for name, found in zone.names.items()
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return a value that `json` can write."""
@@ -251,6 +270,8 @@ class Seen(Enum):
     """Exactly what the plan makes, its nonce with it."""
     BEFORE = "before"
     """Exactly what stood before: not applied yet, or never."""
+    UNDERWAY = "underway"
+    """Some of its steps were done, and nobody else was there: sending it again finishes it."""
     ALTERED = "altered"
     """Its nonce, and beside it something else than it makes: applied in part, or changed by somebody since."""
     OTHER = "other"

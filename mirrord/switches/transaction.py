@@ -6,6 +6,7 @@ starts: `resolve` finds out later, in this process or in the next. What is to be
 decided elsewhere; how a change travels is the switch's affair.
 
     the zone has our nonce            done, whatever was answered or not; partial if not all of it stands
+    some of its steps were done       open: it is sent again, which finishes it (where changes are made in steps)
     it stands as before the plan      open: the same plan is sent again, or it is given up by first
                                       advancing the epoch with unchanged addresses, after which it can never apply
     it has something else             refused by the fence: nothing of ours was changed
@@ -151,7 +152,9 @@ def resolve(
     settled = plan.settle(zone, advance)
     if settled is not None:
         return settled
-    if change.seen_in(zone) is Seen.OTHER:
+    if change.seen_in(zone) is Seen.UNDERWAY:
+        return plan.conclude(switch.send(change), repeated=True)  # a mixture is worse than either state
+    if change.seen_in(zone) is Seen.OTHER and not (advance is not None and advance.seen_in(zone) is Seen.UNDERWAY):
         return plan.unknown(f"plan {change.epoch} stays open: {zone.server}, which may lag, has something else")
     if again is None:
         again = 0 <= clock() - intent.since < patience.again
@@ -213,7 +216,7 @@ class _Plan:
             return self._unchanged(_why_fenced(sent, zone, self._change), sent, zone)
         if sent.kind is SentKind.REFUSED and before and not repeated:
             return self._unchanged(sent.text, sent, zone)
-        return self.unknown(_why_unknown(sent, unread), sent, zone)
+        return self.unknown(_why_unknown(sent, unread, zone, self._change), sent, zone)
 
     def settle(self, zone: Zone, advance: Change | None, sent: Sent | None = None) -> Result | None:
         """Close the plan if what stands decides it; None if it stands as before, or cannot be told there."""
@@ -228,6 +231,8 @@ class _Plan:
             text = f"plan {change.epoch} was given up: the epoch went on to {advance.epoch}, the addresses stayed"
             self.wrote(_written(lambda: self._ledger.settle(change, advance.to, text)))
             return Result(Kind.UNCHANGED, change, text, sent, zone, {}, None, self._journalled)
+        if advance is not None and advance.seen_in(zone) is Seen.UNDERWAY:
+            return None
         if change.seen_in(zone) is Seen.ALTERED:
             text = f"{_moved(change)}, but not all of it stands: {differences(zone, change.to)}"
             self.wrote(_written(lambda: self._ledger.settle(change, change.to, text)))
@@ -330,10 +335,12 @@ def _why_fenced(sent: Sent | None, zone: Zone | None, change: Change) -> str:
     )
 
 
-def _why_unknown(sent: Sent, unread: str) -> str:
+def _why_unknown(sent: Sent, unread: str, zone: Zone | None, change: Change) -> str:
     """Say why a plan stays open."""
     if unread:
         return f"{sent.text}; reading what stands: {unread}"
+    if zone is not None and change.seen_in(zone) is Seen.UNDERWAY:
+        return f"{sent.text}; half of it stands; the plan stays open, and is finished with the next try"
     if sent.kind is SentKind.ACCEPTED:
         return f"{sent.text}, and {sent.server} still answers the old data; the plan stays open"
     return f"{sent.text}; {sent.server} still answers the old data; the plan stays open"
