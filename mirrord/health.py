@@ -12,6 +12,7 @@ All times are seconds of one monotonic clock unless they say wall (Unix seconds)
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from operator import attrgetter
 from typing import Any, Self
 
 from mirrord.looks import (
@@ -30,6 +31,7 @@ from mirrord.looks import (
     by_address,
     family,
     lasting,
+    oldest,
     slept_within,
     take_sample,
     warnings_of,
@@ -290,14 +292,13 @@ class Standing:
             key: {a: _after(a, awake.addresses.get(key, {}).get(a), looks, given) for a, looks in at.items()}
             for key, at in by_address(seen, awake.addresses).items()
         }
-        return replace(
-            awake,
+        return type(self)(
             lineage=given.lineage,
             unjudged=given.unjudged,
             clock=given.clock,
             clocks=given.clocks,
             addresses=addresses,
-            healths={key: _mirror(awake.health(*key), states, given.now) for key, states in addresses.items()},
+            healths={key: _health_after(awake, key, states, given.now) for key, states in addresses.items()},
             latest=seen.ended,
             latest_wall=seen.wall_ended,
         )
@@ -453,26 +454,44 @@ def _refused(seen: Address, sample: Sample, given: Circumstances) -> Address:
     )
 
 
+_told = attrgetter(
+    "verdict", "cause", "outdated", "content", "snapshot", "suspects", "good", "well_since", "behind", "warnings"
+)
+"""All that `_mirror` takes from an address, besides whether the latest round judged it."""
+
+
+def _health_after(before: Standing, key: tuple[str, str], states: Mapping[str, Address], now: float) -> Health:
+    """Put a mirror's addresses together, unless all of them say what they said before: then nothing changed."""
+    known = before.addresses.get(key)
+    if known is None or known.keys() != states.keys():
+        return _mirror(before.health(*key), states, now)
+    for address, state in states.items():
+        was = known[address]
+        if (was.judged == before.latest) is not (state.judged == now) or _told(was) != _told(state):
+            return _mirror(before.health(*key), states, now)
+    return before.healths[key]
+
+
 def _mirror(old: Health, addresses: Mapping[str, Address], now: float) -> Health:
     """Put a mirror's addresses together: IPv4 counts, or IPv6 where it has no IPv4."""
     counted = {a: s for a, s in addresses.items() if family(a) == 4} or addresses
-    states = counted.values()
-    verdicts = {state.verdict for state in states}
+    states = list(counted.values())
+    verdicts = [state.verdict for state in states]
     verdict = next(v for v in (Verdict.UP, Verdict.UNKNOWN, Verdict.DOWN) if v in verdicts)
     judged = all(state.judged == now for state in states)
     down = {a: s.cause for a, s in addresses.items() if s.verdict is Verdict.DOWN and s.cause is not None}
     stale = {a: cause for a, cause in down.items() if a in counted and cause.kind is FaultKind.STALE}
-    usable = [s for s in states if s.verdict is not Verdict.DOWN] or [counted[a] for a in stale] or list(states)
+    usable = [s for s in states if s.verdict is not Verdict.DOWN] or [counted[a] for a in stale] or states
     well = [state.well_since for state in states]
     cause = _cause(verdict, counted, stale)
     same = cause is not None and old.cause is not None and cause.kind is old.cause.kind
     return Health(
         verdict=verdict,
         since=old.since if verdict is old.verdict else now,
-        content=max((s.content for s in usable if s.content), key=lambda c: c.rank, default=None),
+        content=_worst([s.content for s in usable]),
         cause=cause,
         cause_since=None if cause is None else old.cause_since if same else now,
-        snapshot=min((s.snapshot for s in usable if s.snapshot), key=lambda s: s.serial, default=None),
+        snapshot=oldest([s.snapshot for s in usable]),
         judged=judged,
         failing=judged and not any(state.good for state in states),
         outdated=any(state.outdated and state.judged == now for state in states),
@@ -480,9 +499,14 @@ def _mirror(old: Health, addresses: Mapping[str, Address], now: float) -> Health
         good=tuple(a for a in addresses if a not in down or (verdict is Verdict.DOWN and a in stale)),
         degraded={} if verdict is Verdict.DOWN else down,
         suspects={path: s.why for state in addresses.values() for path, s in state.suspects.items()},
-        warnings=tuple(dict.fromkeys(w for state in addresses.values() for w in state.warnings)),
-        behind=tuple(o for s in states if s.verdict is verdict for o in s.behind),
+        warnings=tuple(dict.fromkeys([w for state in addresses.values() for w in state.warnings])),
+        behind=tuple([o for s in states if s.verdict is verdict for o in s.behind]),
     )
+
+
+def _worst(contents: Sequence[ContentClass | None]) -> ContentClass | None:
+    known = [content for content in contents if content is not None]
+    return max(known, key=lambda content: content.rank) if len(known) > 1 else known[0] if known else None
 
 
 def _cause(verdict: Verdict, counted: Mapping[str, Address], stale: Mapping[str, Fault]) -> Fault | None:
@@ -526,9 +550,9 @@ def freshly(
         mirror=mirror,
         service=service,
         ok=ok,
-        content=max((s.content for s in good.values() if s.content), key=lambda c: c.rank) if ok else None,
+        content=_worst([s.content for s in good.values()]) if ok else None,
         good=tuple(good),
         bad=bad,
         unjudged=unjudged,
-        snapshot=min((s.snapshot for s in good.values() if s.snapshot), key=lambda s: s.serial, default=None),
+        snapshot=oldest([s.snapshot for s in good.values()]),
     )

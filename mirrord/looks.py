@@ -38,13 +38,12 @@ class ContentClass(Enum):
     BAD = "bad"
     """Unsigned, altered, incomplete or mixed: down."""
 
-    @property
-    def rank(self) -> int:
-        """0 for the best."""
-        return _RANKS[self]
+    rank: int
+    """0 for the best."""
 
-
-_RANKS = {content: rank for rank, content in enumerate(ContentClass)}
+    def __init__(self, _text: str) -> None:
+        """Rank it behind those that stand before it."""
+        self.rank = len(type(self).__members__)
 
 
 class FaultKind(Enum):
@@ -247,11 +246,11 @@ class Circumstances:
 
 def _lineage(old: tuple[Wanted, ...], seen: Round, rules: Thresholds) -> tuple[Wanted, ...]:
     """Add what was seen served, by a look that found nothing wrong; drop what no longer tells anything."""
-    newest = max(
-        (look.snapshot for look in seen.observations if look.snapshot and _clean(look)),
-        key=lambda card: card.serial,
-        default=None,
-    )
+    newest: Snapshot | None = None
+    for look in seen.observations:
+        card = look.snapshot
+        if card is not None and (newest is None or card.serial > newest.serial) and _clean(look):
+            newest = card
     lineage = old
     if newest is not None and (not old or newest.serial > old[-1].serial):
         lineage = (*old, Wanted(newest.id, newest.serial, seen.ended))
@@ -269,12 +268,14 @@ def _unjudged(seen: Round, rules: Thresholds) -> Mapping[int, str]:
     """Tell which families cannot be judged: no reference of theirs answered both before and after the round."""
     if not rules.references:
         return {}
+    asked = {reference.family for refs in (seen.before, seen.after) for reference in refs}
+    before = {reference.family for reference in seen.before if reference.reachable}
+    answered = {reference.family for reference in seen.after if reference.reachable and reference.family in before}
     why = {}
     for number in (4, 6):
-        asked = [[r.reachable for r in refs if r.family == number] for refs in (seen.before, seen.after)]
-        if not any(asked):
+        if number not in asked:
             why[number] = f"no reference over IPv{number} is configured"
-        elif not all(any(answers) for answers in asked):
+        elif number not in answered:
             why[number] = f"no reference answers over IPv{number}, so our own network is in doubt"
     return why
 
@@ -285,7 +286,7 @@ def _clocks(seen: Round) -> dict[str, float]:
     for look in seen.observations:
         if look.date_offset is not None:
             heard.setdefault(look.target.mirror, []).append(look.wall + look.date_offset - look.started)
-    return {mirror: median(clocks) for mirror, clocks in heard.items()}
+    return {mirror: clocks[0] if len(clocks) == 1 else median(clocks) for mirror, clocks in heard.items()}
 
 
 def _clock_trouble(clocks: Mapping[str, float], seen: Round, rules: Thresholds, badtime: float | None) -> str | None:
@@ -330,21 +331,36 @@ def take_sample(looks: Sequence[Observation], given: Circumstances) -> Sample:
     """Put together one round's looks at one address: a fault under any name is the address's fault."""
     wrong: dict[bytes, str] = {}
     for look in looks:
-        wrong.update(look.wrong)
+        if look.wrong:
+            wrong.update(look.wrong)
         if look.settling and not given.settling(look):
             wrong.update(dict.fromkeys(look.settling, "is from another snapshot"))
-    snapshot = min((look.snapshot for look in looks if look.snapshot), key=lambda s: s.serial, default=None)
+    snapshot = oldest([look.snapshot for look in looks])
     good, fault, content = _weigh(looks, wrong, snapshot, given)
+    right = _all_of([look.right for look in looks])
     return Sample(
         looks=tuple(looks),
         good=good,
         fault=fault,
         content=content,
         snapshot=snapshot,
-        right=frozenset().union(*(look.right for look in looks)) - wrong.keys(),
+        right=right - wrong.keys() if wrong else right,
         wrong=wrong,
-        dropped=frozenset().union(*(look.dropped for look in looks)),
+        dropped=_all_of([look.dropped for look in looks]),
     )
+
+
+def oldest(cards: Sequence[Snapshot | None]) -> Snapshot | None:
+    """Return the card with the lowest serial; None where there is none."""
+    found: Snapshot | None = None
+    for card in cards:
+        if card is not None and (found is None or card.serial < found.serial):
+            found = card
+    return found
+
+
+def _all_of(parts: Sequence[frozenset[bytes]]) -> frozenset[bytes]:
+    return parts[0] if len(parts) == 1 else frozenset().union(*parts)
 
 
 def _weigh(
@@ -399,10 +415,10 @@ def wrong_files(wrong: Mapping[bytes, str]) -> Fault:
 def warnings_of(sample: Sample, given: Circumstances) -> tuple[str, ...]:
     """What will need a person soon, and moves nobody."""
     said = []
-    days = min((look.certificate_days for look in sample.looks if look.certificate_days is not None), default=None)
-    if days is not None and 0 <= days < SOON:
-        said.append(f"its certificate expires in {days:.0f} days")
-    card, wall = sample.snapshot, max(look.wall for look in sample.looks)
+    days = [look.certificate_days for look in sample.looks if look.certificate_days is not None]
+    if days and 0 <= min(days) < SOON:
+        said.append(f"its certificate expires in {min(days):.0f} days")
+    card, wall = sample.snapshot, max([look.wall for look in sample.looks])
     if card is not None and wall > card.next_expected.timestamp() and not given.clock:
         said.append(f"the snapshot it serves promised a newer card by {stamp(card.next_expected)}")
     return tuple(said)

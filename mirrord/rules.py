@@ -304,13 +304,18 @@ def by_class_then_order(view: View, policy: Policy, mirror: str) -> tuple[int, .
 
 
 def returning_is_automatic(view: View, policy: Policy, mirror: str) -> str | None:
-    """By hand unless configured otherwise; and what a person chose is not undone but by a person."""
+    """By hand unless configured otherwise."""
+    del view
     hand = f"`mirrord switch {policy.service} {mirror}`"
-    if policy.failback == "manual":
-        return f"gets its readers back by hand: {hand}"
-    if view.by_hand and policy.serve == "first":
-        return f"gets its readers back by hand, for a person sent them to {view.serving}: {hand}"
-    return None
+    return f"gets its readers back by hand: {hand}" if policy.failback == "manual" else None
+
+
+def no_person_chose_otherwise(view: View, policy: Policy, mirror: str) -> str | None:
+    """Where a person sent readers to one mirror, a person returns them."""
+    if not view.by_hand or policy.serve == "all":
+        return None
+    hand = f"`mirrord switch {policy.service} {mirror}`"
+    return f"gets its readers back by hand, for a person sent them to {view.serving}: {hand}"
 
 
 def catch_up_can_be_proven(view: View, policy: Policy, mirror: str) -> str | None:
@@ -445,6 +450,7 @@ class Rules:
         catch_up_can_be_proven,
         caught_up,
         returning_is_automatic,
+        no_person_chose_otherwise,
         stayed_well,
     )
     guards: tuple[Guard, ...] = (
@@ -498,13 +504,14 @@ def ask(
 
 def facts_of(view: View, policy: Policy) -> tuple[str, ...]:
     """Return what a decision rests on: a sentence on each mirror, in the service's order."""
-    mirrors = dict.fromkeys((*policy.order, *members(view.serving)))
-    return tuple(_describe(view, policy, mirror) for mirror in mirrors)
+    here = members(view.serving)
+    mirrors = dict.fromkeys((*policy.order, *here))
+    return tuple([_describe(view, policy, mirror, serves=mirror in here) for mirror in mirrors])
 
 
-def _describe(view: View, policy: Policy, mirror: str) -> str:
+def _describe(view: View, policy: Policy, mirror: str, *, serves: bool) -> str:
     health = health_of(view, policy, mirror)
-    said = f"{mirror}{' (serves)' if mirror in members(view.serving) else ''}: {health.verdict.value}"
+    said = f"{mirror}{' (serves)' if serves else ''}: {health.verdict.value}"
     if health.verdict is not Verdict.UNKNOWN:
         said += f" for {lasting(view.now - health.since)}"
     if health.content is not None:

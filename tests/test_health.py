@@ -3,15 +3,84 @@
 from __future__ import annotations
 
 import json
+import random
+from dataclasses import replace
 
 import pytest
 
 from mirrord.health import ContentClass, FaultKind, Reference, Standing, Target, Thresholds, Verdict
 from tests.watching import GONE, OTHER_V4, V4, V6, WELL, Sight, Watch, sight
-from tests.world import DAY, HOUR, SERVICE, card, references
+from tests.world import DAY, HOUR, SERVICE, Mirror, World, card, references
 
 UP, DOWN, UNKNOWN = Verdict.UP, Verdict.DOWN, Verdict.UNKNOWN
 NOT_OUR_DOING = [kind for kind in FaultKind if kind not in (FaultKind.REFUSED_US, FaultKind.STALE, FaultKind.NETWORK)]
+
+# -- what goes on as it was
+
+
+def test_a_mirror_that_goes_on_as_it_was_is_judged_as_if_everything_were_looked_into_again() -> None:
+    """
+    A mirror whose addresses say what they said before is not put together anew, for most rounds bring nothing new.
+    Through many outages of every kind that must never tell.
+    """
+    dice = random.Random(7)
+    world = World(
+        names=("milan", "lyon"),
+        mirrors={
+            "milan": Mirror("milan", "dc-milan", (V4, V6, "192.0.2.7")),
+            "lyon": Mirror("lyon", "dc-lyon", (OTHER_V4, "192.0.2.8")),
+        },
+        promises=None,
+        thresholds=Thresholds(max_lag=600.0, refused_for=120.0),
+    )
+
+    for _ in range(1500):
+        _something_happens(world, dice)
+        before = world.standing
+        world.run(rounds=1)
+        assert world.latest is not None
+        anew = replace(before, latest=None).after(world.latest, world.thresholds)
+        assert world.standing.healths == anew.healths
+
+
+def test_a_mirror_that_a_round_left_out_was_not_judged_by_it() -> None:
+    """A look that was given up tells nothing: what was held true before must not pass for what was just seen."""
+    lyon = sight(mirror="lyon", address=OTHER_V4)
+    watch = Watch().see(WELL, lyon, times=3)
+    told = [watch.health("lyon").judged]
+
+    for seen in ([WELL], [WELL], [WELL, lyon]):
+        watch.see(*seen)
+        told.append(watch.health("lyon").judged)
+    assert told == [True, False, False, True]
+
+
+def _something_happens(world: World, dice: random.Random) -> None:
+    """In one round of three something changes at a mirror, or for us."""
+    mirror = world.mirrors[dice.choice(world.names)]
+    address = dice.choice(mirror.addresses)
+    match dice.randrange(36):
+        case 0:
+            mirror.alive = not mirror.alive
+        case 1 | 2:
+            mirror.dark ^= {address}
+        case 3:
+            mirror.tls = not mirror.tls
+        case 4:
+            mirror.signed = not mirror.signed
+        case 5:
+            mirror.altered ^= {world.files[0]}
+        case 6:
+            mirror.refuses_us_since = None if mirror.refuses_us_since is not None else world.now
+        case 7:
+            mirror.serial += 1
+        case 8:
+            mirror.certificate_until = world.wall + dice.choice((-1, 5, 50)) * DAY
+        case 9:
+            world.reachable[dice.choice((4, 6))] ^= True
+        case 10 | 11:
+            world.heal(mirror.name, serial=max(each.serial for each in world.mirrors.values()))
+
 
 # -- fall and rise
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -47,6 +48,8 @@ from mirrord.health import (
     freshly,
 )
 from mirrord.manifest import Snapshot, SnapshotId
+from mirrord.rules import members, together
+from mirrord.sharing import after_looks, joined_by, speaks_against, to_look_at
 from tests.promises import PATIENCE, Promises
 
 SERVICE = "web"
@@ -73,10 +76,17 @@ def card(serial: int, next_expected: datetime = START + timedelta(days=4000)) ->
     )
 
 
+@lru_cache(maxsize=64)
 def references(*, v4: bool | None = True, v6: bool | None = True) -> tuple[Reference, ...]:
     """Make one reference for each family, reachable or not; None leaves a family without."""
     configured = ((v4, "192.0.2.253:53", 4), (v6, "[2001:db8:ffff::53]:53", 6))
     return tuple(Reference(address, number, up) for up, address, number in configured if up is not None)
+
+
+@lru_cache(maxsize=1024)
+def target(mirror: str, address: str, *, markers: bool) -> Target:
+    """Make what a look at one address of a mirror looks at."""
+    return Target(mirror, SERVICE, NAME, address, markers=markers)
 
 
 @dataclass
@@ -89,6 +99,8 @@ class Mirror:
     markers: bool = False
     serial: int = 1
     alive: bool = True
+    flaps: bool = False
+    """It is there in every second round only."""
     dark: set[str] = field(default_factory=set)
     """Addresses of it that answer nobody."""
     tls: bool = True
@@ -120,7 +132,7 @@ class Moved:
 
 @dataclass
 class World:
-    """Mirrors in this order, each with one IPv4 address unless given otherwise; the first one serves."""
+    """Mirrors in this order, each with one IPv4 address unless given otherwise; the first one serves, or all share."""
 
     names: tuple[str, ...] = ("milan", "lyon", "oslo")
     thresholds: Thresholds = field(default_factory=Thresholds)
@@ -156,6 +168,10 @@ class World:
     newest: int = 1
     decision: Decision | None = None
     history: list[Moved] = field(default_factory=list)
+    decided: Counter[str] = field(default_factory=Counter)
+    """How often each rule decided, `move` among them."""
+    by_hand: bool = False
+    """An operator sent readers to where they are."""
     latest: Round | None = None
     next_round: float = 1000.0
     promises: Promises | None = field(default_factory=Promises)
@@ -173,7 +189,8 @@ class World:
             places={m.name: m.place for m in self.mirrors.values()},
             addresses={m.name: m.addresses for m in self.mirrors.values()},
         )
-        self.serving = self.meant = self.serving or self.names[0]
+        at_first = together(self.policy, self.policy.order[: self.policy.answers])
+        self.serving = self.meant = self.serving or (at_first if self.policy.serve == "all" else self.names[0])
 
     # -- what tests ask
 
@@ -194,6 +211,11 @@ class World:
     def verdict(self, name: str) -> Verdict:
         """The verdict on a mirror."""
         return self.health(name).verdict
+
+    @property
+    def here(self) -> tuple[str, ...]:
+        """Where readers are sent."""
+        return members(self.serving)
 
     @property
     def rule(self) -> str:
@@ -217,6 +239,7 @@ class World:
             held=self.held,
             drained=frozenset(self.drained),
             moves=tuple(self.now - moved for moved, _ in self.moved_at),
+            by_hand=self.by_hand,
             pending=self.pending,
             acked=frozenset(self.acked),
         )
@@ -325,6 +348,7 @@ class World:
         """Move readers by hand, if nothing forbids it."""
         fresh = self.look_freshly(target)
         allowed = may_switch(self.view(), self.policy, target, fresh, override=override, adopt=adopt, rules=self.rules)
+        target = joined_by(self.view(), self.policy, target)
         if allowed.ok and target != self.serving:
             self._commit(target, None)
         return allowed
@@ -351,6 +375,8 @@ class World:
     def _round(self) -> None:
         self._pass_until(self.next_round)
         began = self.now
+        for mirror in self.mirrors.values():
+            mirror.alive ^= mirror.flaps
         self.latest = self.look_around(self.names)
         self.standing = self.standing.after(
             self.latest, self.thresholds, published=self._published(), badtime=self.badtime
@@ -361,19 +387,13 @@ class World:
         self.decision = decide(self.view(), self.policy, self.rules)
         if isinstance(self.decision, Move):
             self._carry_out(self.decision)
+        self.decided[self.rule] += 1
         if self.promises is not None:
             self.promises.of_help(self)
 
     def _carry_out(self, decided: Move) -> None:
         """Look freshly at one candidate after the other, and move to the first that is found well."""
-        failed: dict[str, str] = {}
-        step: Move | Stay = decided
-        while isinstance(step, Move) and self.look_again:
-            why = passes(step, self.look_freshly(step.target))
-            if why is None:
-                break
-            failed[step.target] = why
-            step = next_after(decided, failed)
+        step = self._look_before(decided) if self.look_again else decided
         if isinstance(step, Stay):
             self.decision = step
             return
@@ -383,12 +403,29 @@ class World:
             self.moved_at.insert(0, (self.now, self.wall))
         self._commit(step.target, step)
 
+    def _look_before(self, decided: Move) -> Move | Stay:
+        """Return what is left of a move after the fresh looks."""
+        failed: dict[str, str] = {}
+        if self.policy.serve == "all":
+            for mirror in to_look_at(decided):
+                if (why := speaks_against(decided, self.look_freshly(mirror))) is not None:
+                    failed[mirror] = why
+            return after_looks(decided, self.policy, failed)
+        step: Move | Stay = decided
+        while isinstance(step, Move):
+            why = passes(step, self.look_freshly(step.target))
+            if why is None:
+                return step
+            failed[step.target] = why
+            step = next_after(decided, failed)
+        return step
+
     def _commit(self, target: str, move: Move | None) -> None:
         self.history.append(Moved(self.now, self.serving, target, move))
         self.serving = self.meant = target
-        self.zone = "ours"
+        self.zone, self.by_hand = "ours", move is None
         if self.promises is not None:
-            self.promises.waiting_since = None
+            self.promises.waiting_since.clear()
 
     # -- looking
 
@@ -422,37 +459,39 @@ class World:
 
     def _look(self, mirror: Mirror, address: str) -> Observation:
         fault = self._fault(mirror, address)
-        seen = Observation(
-            target=Target(mirror.name, SERVICE, NAME, address, markers=mirror.markers),
-            started=self.now,
-            ended=self.now + 0.2,
-            wall=self.wall,
-            fault=fault,
-        )
+        at = target(mirror.name, address, markers=mirror.markers)
         if fault is not None and fault.kind is FaultKind.UNREACHABLE:
-            return replace(seen, ended=self.now + self.thresholds.timeout)
+            return Observation(at, self.now, self.now + self.thresholds.timeout, self.wall, fault)
+        ended, wall = self.now + 0.2, self.wall
         if fault is not None and fault.kind is FaultKind.TLS:
-            return seen
-        seen = replace(
-            seen,
-            date_offset=self.true + mirror.clock_error - self.wall,
-            certificate_days=(mirror.certificate_until - self.wall) / DAY,
-            fault=fault or self._date_fault(mirror),
-        )
-        return seen if fault is not None or mirror.markers else self._ask_for_files(mirror, seen)
-
-    def _ask_for_files(self, mirror: Mirror, seen: Observation) -> Observation:
-        asked = set(self.dice.sample(self.files, min(self.sample, self.pages)))
-        asked |= self.standing.suspects(mirror.name, SERVICE)
-        wrong = asked & mirror.altered
-        mixed = frozenset(sorted(asked - wrong)[:2] if self.now < mirror.whole else ())
-        return replace(
-            seen,
+            return Observation(at, self.now, ended, wall, fault)
+        days = (mirror.certificate_until - wall) / DAY
+        offset = self.true + mirror.clock_error - wall
+        if fault is not None or mirror.markers:
+            fault = fault or self._date_fault(mirror)
+            return Observation(at, self.now, ended, wall, fault, certificate_days=days, date_offset=offset)
+        right, wrong, mixed = self._ask_for_files(mirror)
+        return Observation(
+            target=at,
+            started=self.now,
+            ended=ended,
+            wall=wall,
+            fault=self._date_fault(mirror),
             snapshot=card(mirror.serial),
-            right=frozenset(asked - wrong - mixed),
-            wrong=dict.fromkeys(wrong, "has other bytes"),
+            right=right,
+            wrong=wrong,
             settling=mixed,
+            certificate_days=days,
+            date_offset=offset,
         )
+
+    def _ask_for_files(self, mirror: Mirror) -> tuple[frozenset[bytes], dict[bytes, str], frozenset[bytes]]:
+        """Return the files that were right, those that were wrong, and those from another snapshot."""
+        asked = frozenset(self.dice.sample(self.files, min(self.sample, self.pages)))
+        asked |= self.standing.suspects(mirror.name, SERVICE)
+        wrong = asked & mirror.altered if mirror.altered else frozenset()
+        mixed = frozenset(sorted(asked - wrong)[:2]) if self.now < mirror.whole else frozenset()
+        return asked - wrong - mixed, dict.fromkeys(wrong, "has other bytes"), mixed
 
     def _date_fault(self, mirror: Mirror) -> Fault | None:
         if self.wall < mirror.certificate_until:
