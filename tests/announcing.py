@@ -145,9 +145,17 @@ def announced(lab: Lab, kind: str = "bird") -> Iterator[Announced]:
             mirrors[name] = lab.nginx(root, addresses=listening, port=PORT, prefix=space.prefix)
         service = settings_of("[service.bgp]").replace("/etc/bird/mirrord/web.conf", str(file))
         file.touch()
-        text = settings_of("The speaker's").replace("/etc/bird/mirrord/web.conf", str(file))
-        speaker = lab.bird("speaker", text, prefix=net.speaker.prefix)
-        service = service.replace("\n[service.bgp.mirrors]", f'\nsocket = "{speaker.control}"\n[service.bgp.mirrors]')
+        speaker: Server
+        if kind == "bird":
+            text = settings_of("The speaker's").replace("/etc/bird/mirrord/web.conf", str(file))
+            speaker = bird = lab.bird("speaker", text, prefix=net.speaker.prefix)
+            more = f'socket = "{bird.control}"'
+        else:
+            text = settings_of("exabgp.conf").replace("/etc/exabgp/mirrord/web.routes", str(file))
+            speaker = exabgp = lab.exabgp(text, prefix=net.speaker.prefix)
+            more = f'pipes = "{exabgp.pipes}"'
+            service = service.replace('"bird"', '"exabgp"')
+        service = service.replace("\n[service.bgp.mirrors]", f"\n{more}\n[service.bgp.mirrors]")
         made = Announced(net, folder, router, speaker, mirrors, file, {"service": service})
         made.config.write_text(configuration(made))
         first = made.switch("milan", "--adopt")

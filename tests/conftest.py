@@ -22,6 +22,7 @@ from tests.lab.bird import Bird
 from tests.lab.ca import Authority
 from tests.lab.disks import SmallDisk
 from tests.lab.folders import new_folder, remove
+from tests.lab.exabgp import ExaBgp
 from tests.lab.knot import Knot
 from tests.lab.nameserver import NameServer
 from tests.lab.namespaces import Wire
@@ -145,6 +146,10 @@ class Lab:
     def bird(self, name: str, text: str, *, start: bool = True, **how: Any) -> Bird:
         """Return a BGP speaker or router."""
         return self._keep(Bird(name, self.folder(name), text, **how), start=start)
+
+    def exabgp(self, text: str, *, start: bool = True, **how: Any) -> ExaBgp:
+        """Return a BGP speaker that is told by pipes what to say."""
+        return self._keep(ExaBgp(self.folder("exabgp"), text, **how), start=start)
 
     def _keep(self, server: Kind, *, start: bool) -> Kind:
         self._stack.callback(server.stop)
