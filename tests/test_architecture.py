@@ -53,6 +53,7 @@ ORDER = (
 # Which modules may import a library: there its exceptions become ours. The demo stands on both sides of some wires.
 DOORS = {
     "pydantic": ("config",),
+    "pydantic_core": ("config",),
     "pydantic_settings": ("config",),
     "paramiko": ("hosts.sftp.session", "demo"),
     "requests": ("probe",),

@@ -25,7 +25,7 @@ from mirrord.hosts.account import Account
 from mirrord.plan import Guard
 from mirrord.publish import Together
 from mirrord.snapshot.source import Source
-from mirrord.switches import DnsSettings, Endpoint
+from mirrord.switches import DnsSettings, Endpoint, LexiconSettings
 from mirrord.trust.keys import Signers
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEvaMCCyPdqJ8ASe1QDgg2Fi3NEKkCQfIgj8JNK/q0Yo"
@@ -92,6 +92,13 @@ def write(tmp_path: Path) -> Write:
         return file
 
     return write
+
+
+def by_lexicon(more: str) -> str:
+    """The good file with its names at a provider."""
+    text = changed('servers = ["203.0.113.53"]\n', "")
+    row = f'provider = "lexicon"\nlexicon = {{ provider = "cloudflare", {more} }}\n'
+    return text.replace('tsig = { name = "mirrord", secret = { file = "tsig" } }\n', row)
 
 
 def changed(old: str, new: str) -> str:
@@ -208,6 +215,19 @@ def test_faults_between_tables_and_within_them_are_told_together(write: Write) -
         pytest.param(changed(KEY, "ssh-rsa " + KEY.split()[1]), "not a key of type ssh-rsa", id="host key mismatch"),
         pytest.param(changed('{ file = "tsig" }', '"c2VjcmV0"'), "never the secret itself", id="secret in the file"),
         pytest.param(changed('{ file = "tsig" }', "{ }"), "one of the two", id="secret nowhere"),
+        pytest.param(changed('servers = ["203.0.113.53"]\n', ""), "dns.servers: is missing", id="no servers"),
+        pytest.param(
+            changed('zone = "ex', 'provider = "lexicon"\nzone = "ex'), "dns.lexicon: is missing", id="lexicon"
+        ),
+        pytest.param(
+            changed('zone = "ex', 'lexicon = { provider = "gandi" }\nzone = "ex'),
+            'dns.lexicon: has no effect with provider = "rfc2136"',
+            id="lexicon with rfc2136",
+        ),
+        pytest.param(
+            by_lexicon('options = { auth_token = "c2VjcmV0" }'), "auth_token looks like a secret", id="inline token"
+        ),
+        pytest.param(by_lexicon('secrets = { auth_token = "x" }'), "never the secret itself", id="lexicon's secret"),
         pytest.param(
             changed('name = "mirrord",', 'name = "mirrord", algorithm = "hmac-md5",'), '"hmac-sha512"', id="md5"
         ),
@@ -529,6 +549,19 @@ def test_a_service_knows_its_zone(write: Write, tmp_path: Path) -> None:
     assert (dns.tsig.name, dns.tsig.algorithm) == ("mirrord", "hmac-sha256")
     (tmp_path / "tsig").write_text("c2VjcmV0\n")
     assert dns.tsig.secret() == "c2VjcmV0"
+
+
+def test_a_service_at_a_provider_knows_how_to_reach_it(write: Write, tmp_path: Path) -> None:
+    """Options are plain, secrets are read when the provider is asked, and the fence is no more than it is."""
+    settings = load(write(by_lexicon('options = { zone_id = "7" }, secrets = { auth_token = { file = "token" } }')))
+    found = settings.switch("web")
+    assert isinstance(found, LexiconSettings)
+
+    assert (found.provider, found.options, found.timeout) == ("cloudflare", {"zone_id": "7"}, 20.0)
+    (tmp_path / "token").write_text("c2VjcmV0\n")
+    assert found.secrets["auth_token"]() == "c2VjcmV0"
+    assert settings.service("web").fence == "best-effort"
+    assert not missing_secrets(settings) or "auth_token of web" not in str(missing_secrets(settings))
 
 
 def test_an_account_has_all_it_takes_to_log_in(write: Write, tmp_path: Path) -> None:

@@ -102,6 +102,9 @@ WORDED = {
     ("signing", "key"),
     ("state", "directory"),
     ("control", "socket"),
+    ("service", "dns", "servers"),
+    ("service", "dns", "tsig"),
+    ("service", "dns", "lexicon"),
 }
 """Defaults that follow from other settings; the comment says how."""
 

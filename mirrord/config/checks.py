@@ -402,9 +402,12 @@ def secrets(draft: Draft) -> Iterator[tuple[Place, str, Secret]]:
         if mirror.sftp is not None:
             yield ("mirror", index, "sftp", "key"), f"SFTP key of {mirror.name}", mirror.sftp.key
     for index, service in draft.services.items():
-        if service.dns is not None:
+        if service.dns is not None and service.dns.tsig is not None:
             secret = service.dns.tsig.secret
             yield ("service", index, "dns", "tsig", "secret"), f"TSIG secret of {service.name}", secret
+        if service.dns is not None and service.dns.lexicon is not None:
+            for key, secret in service.dns.lexicon.secrets.items():
+                yield ("service", index, "dns", "lexicon", "secrets", key), f"{key} of {service.name}", secret
 
 
 _QUESTIONS: tuple[Callable[[Draft], None], ...] = (

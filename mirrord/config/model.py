@@ -24,6 +24,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from mirrord.config.secret import Secret
 from mirrord.config.surroundings import Surroundings
@@ -292,18 +293,49 @@ class Tsig(Section):
     secret: Secret
 
 
-class Dns(Section):
-    """How a service's names are moved by DNS updates (RFC 2136)."""
+class Lexicon(Section):
+    """How lexicon reaches a DNS provider."""
 
-    provider: Literal["rfc2136"] = "rfc2136"
+    provider: Text
+    options: dict[Text, Text] = {}
+    secrets: dict[Text, Secret] = {}
+    timeout: Annotated[Duration, Field(ge=1)] = 20.0
+
+    @field_validator("options")
+    @classmethod
+    def _options(cls, options: dict[str, str]) -> dict[str, str]:
+        for key in options:
+            if re.search(r"token|passw|secret|private|key", key):
+                raise ValueError(f'{key} looks like a secret: it belongs in secrets, as {{ file = "/path" }}')
+        return options
+
+
+class Dns(Section):
+    """How a service's names are moved: by DNS updates (RFC 2136), or by a DNS provider's interface."""
+
+    provider: Literal["rfc2136", "lexicon"] = "rfc2136"
     zone: DnsName
     names: Annotated[tuple[DnsName, ...], Field(min_length=1)]
     ttl: Annotated[StrictInt, Field(ge=1, le=86400)] = 60
-    servers: Annotated[tuple[Address53, ...], Field(min_length=1)]
+    servers: tuple[Address53, ...] = Field(default=(), validate_default=True)
     authoritative: tuple[Address53, ...] = ()
     notify: StrictBool = True
     resolvers: tuple[Address53, ...] = ()
-    tsig: Tsig
+    tsig: Tsig | None = Field(default=None, validate_default=True)
+    lexicon: Lexicon | None = Field(default=None, validate_default=True)
+
+    @field_validator("servers", "tsig", "lexicon")
+    @classmethod
+    def _as_the_provider_wants(cls, value: Any, info: ValidationInfo) -> Any:
+        provider = info.data.get("provider")
+        if provider is None:
+            return value
+        wanted = provider == ("lexicon" if info.field_name == "lexicon" else "rfc2136")
+        if wanted and not value:
+            raise PydanticCustomError("missing" if value is None or value == () else "too_short", "is missing")
+        if value and not wanted:
+            raise ValueError(f'has no effect with provider = "{provider}"')
+        return value
 
 
 class Command(Section):
@@ -451,6 +483,8 @@ class Service(Section):
     @property
     def fence(self) -> Literal["atomic", "best-effort"]:
         """Whether a change is compare-and-set, or somebody may come between our look and our change."""
+        if self.dns is not None and self.dns.provider == "lexicon":
+            return "best-effort"
         way = self.command or self.bgp
         return way.fence if way is not None else "atomic"
 

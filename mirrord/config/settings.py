@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ from mirrord.hosts.account import Account
 from mirrord.plan import Guard
 from mirrord.publish import Together
 from mirrord.snapshot.source import Source as SourceFolder
-from mirrord.switches import BgpSettings, CommandSettings, DnsSettings, SwitchSettings, Tsig
+from mirrord.switches import BgpSettings, CommandSettings, DnsSettings, LexiconSettings, SwitchSettings, Tsig
 from mirrord.trust.keys import Signers, SigningKey, load_signing_key
 
 
@@ -225,6 +226,23 @@ class Settings(Section):
                 neighbour=way.neighbour,
                 timeout=way.timeout,
             )
+        if way.lexicon is not None:
+            secrets = {
+                key: partial(secret.read_text, f"{key} of {service}") for key, secret in way.lexicon.secrets.items()
+            }
+            return LexiconSettings(
+                service=service,
+                zone=way.zone,
+                names=way.names,
+                ttl=way.ttl,
+                provider=way.lexicon.provider,
+                options=way.lexicon.options,
+                secrets=secrets,
+                authoritative=way.authoritative,
+                timeout=way.lexicon.timeout,
+                notify=way.notify,
+            )
+        assert way.tsig is not None  # the file was checked
         secret, what = way.tsig.secret, f"TSIG secret of {service}"
         return DnsSettings(
             service=service,

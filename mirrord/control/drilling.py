@@ -32,6 +32,7 @@ from mirrord.switches import (
     DnsSettings,
     Expected,
     Kind,
+    LexiconSettings,
     Switch,
     Zone,
     ZoneState,
@@ -99,7 +100,7 @@ class Report:
         }
 
 
-def shadow_of(settings: DnsSettings) -> DnsSettings:
+def shadow_of(settings: DnsSettings | LexiconSettings) -> DnsSettings | LexiconSettings:
     """Return the settings of the shadow names beside a service's own."""
     names = tuple(f"{SHADOW}.{name}" for name in settings.names)
     return replace(settings, service=f"{settings.service}/{SHADOW}", names=names)
@@ -112,7 +113,7 @@ def rehearse(works: Works, looker: Looker, view: View, policy: Policy, who: str,
     where another drill of it is under way, and Unavailable where the names cannot be read.
     """
     settings = works.settings.switch(policy.service)
-    if not isinstance(settings, DnsSettings):
+    if not isinstance(settings, DnsSettings | LexiconSettings):
         raise BadUsage(f"{policy.service}: a drill needs a name beside the service's own, so it works with DNS only")
     shadow = shadow_of(settings)
     with works.locked(f"drill-{policy.service}"):
@@ -130,7 +131,7 @@ class _Drill:
     looker: Looker
     view: View
     policy: Policy
-    shadow: DnsSettings
+    shadow: DnsSettings | LexiconSettings
     switch: Switch
     who: str
     seen: Seen
