@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mirrord.decide import Move, Why
 from mirrord.health import ContentClass, Verdict
+from mirrord.rules import members
 
 if TYPE_CHECKING:
     from tests.world import World
@@ -34,8 +35,8 @@ class Promises:
     """How many rounds in a row each mirror was there (above zero) or plainly gone (below)."""
     fallen: set[str] = field(default_factory=set)
     """Mirrors that were gone `fall` times in a row, and not yet back `rise` times."""
-    waiting_since: float | None = None
-    """Since when readers have waited at a mirror that is plainly gone, with nothing in the way of helping them."""
+    waiting_since: dict[str, float] = field(default_factory=dict)
+    """Since when readers have waited at mirrors that are plainly gone, with nothing in the way of helping them."""
 
     def note(self, world: World) -> None:
         """Note the truth after a round."""
@@ -61,13 +62,19 @@ class Promises:
         """The controller starts anew: so does what it can be held to."""
         self.rows.clear()
         self.fallen.clear()
-        self.waiting_since = None
+        self.waiting_since.clear()
 
     def of_move(self, world: World, move: Move) -> None:
         """Raise Broken if this move, made now, breaks a promise."""
-        _to_a_usable_target(world, move.target)
-        if move.target in self.fallen:
-            raise Broken(f"readers were sent to {move.target}, which had only just come back")
+        if not members(move.target) or not all(world.mirrors[name].addresses for name in members(move.target)):
+            raise Broken("readers got an empty answer")
+        joining = joining_in(world, move)
+        for target in joining:
+            _to_a_usable_target(world, target)
+            if target in self.fallen:
+                raise Broken(f"readers were sent to {target}, which had only just come back")
+        if not any(usable(world, name) for name in members(move.target)):
+            raise Broken(f"readers were left with {move.target}, where nobody serves them")
         if world.zone == "foreign":
             raise Broken("readers were moved though somebody else changed the zone")
         if world.pending:
@@ -75,18 +82,20 @@ class Promises:
         if move.automatic:
             _with_clear_sight(world)
             _not_against_operators(world)
-            self._away_from_a_bad_one(world, move)
-            self._to_the_best(world, move)
+            for source in leaving_in(world, move):
+                self._away_from_a_bad_one(world, move, source)
+            for target in joining:
+                if move.why is Why.FAILBACK:
+                    self._back_to_who_is_ready(world, target)
+                self._to_the_best(world, move, target)
+            _as_ordered(world, move)
             _not_hastily(world, move)
 
     def of_help(self, world: World) -> None:
         """Raise Broken if readers wait longer than detection and dwell while a good mirror stays good and in sight."""
-        assert world.serving is not None
         impeded = world.held or world.pending or world.zone != "ours" or world.standing.clock or asks_today(world)
-        if not plainly_gone(world, world.serving) or impeded or not in_sight_at_all(world):
-            self.waiting_since = None
-            return
-        self.waiting_since = world.now if self.waiting_since is None else self.waiting_since
+        waiting = [] if impeded or not in_sight_at_all(world) else [n for n in world.here if plainly_gone(world, n)]
+        self.waiting_since = {name: self.waiting_since.get(name, world.now) for name in waiting}
         rules = world.thresholds
         in_time = rules.fall * rules.every + dwell(world) + (1 + len(world.names)) * rules.timeout + 2 * rules.every
         since = world.now - in_time
@@ -95,37 +104,69 @@ class Promises:
             for name, good in self.good_since.items()
             if good < since and name not in world.drained and class_of(world, name) is not ContentClass.STALE
         ]
-        if self.waiting_since < since and stayed_good:
+        if stayed_good and any(began < since for began in self.waiting_since.values()):
             raise Broken(f"readers waited too long for {stayed_good[0]}, which was good all the time")
 
-    def _to_the_best(self, world: World, move: Move) -> None:
-        target = class_of(world, move.target)
-        for name in world.policy.order:
+    def _to_the_best(self, world: World, move: Move, target: str) -> None:
+        """Only the last plan itself is put in force again whatever the class."""
+        content = class_of(world, target)
+        for name in () if move.why is Why.REASSERT else world.policy.order:
             seen_well = world.verdict(name) is Verdict.UP and world.health(name).judged and name in self.good_since
-            if seen_well and name not in world.drained | {move.source} and class_of(world, name).rank < target.rank:
-                raise Broken(f"readers were sent to {move.target} ({target.value}) though {name} was better")
+            passed_over = name not in {*world.drained, *world.here, *members(move.target)}
+            if seen_well and passed_over and class_of(world, name).rank < content.rank:
+                raise Broken(f"readers were sent to {target} ({content.value}) though {name} was better")
 
-    def _away_from_a_bad_one(self, world: World, move: Move) -> None:
-        """Whoever serves well is left only for a preferred mirror that caught up and stayed well."""
-        target, source = move.target, world.mirrors[move.source]
+    def _away_from_a_bad_one(self, world: World, move: Move, name: str) -> None:
+        """Whoever serves well is left only for a preferred mirror, for the last plan, or because it is drained."""
+        source = world.mirrors[name]
         refused = source.refuses_us_since is not None
         if refused and world.now - (source.refuses_us_since or 0.0) >= PATIENCE:
             return
-        if not reads_well(world, move.source):
+        if not reads_well(world, name) or move.why in (Why.FAILBACK, Why.REASSERT) or _pruned(world, name):
             return
-        if class_of(world, move.source) is ContentClass.STALE:
-            if class_of(world, target) is ContentClass.STALE:
-                raise Broken(f"readers were sent from outdated content to outdated content on {target}")
-            return
-        better = world.policy.order[: world.policy.order.index(move.source)]
-        if move.why is not Why.FAILBACK or world.policy.failback == "manual" or target not in better:
-            raise Broken(f"readers were taken from {move.source}, which served them well")
+        if class_of(world, name) is not ContentClass.STALE:
+            raise Broken(f"readers were taken from {name}, which served them well")
+        if all(class_of(world, target) is ContentClass.STALE for target in members(move.target)):
+            raise Broken(f"readers were sent from outdated content to outdated content on {move.target}")
+
+    def _back_to_who_is_ready(self, world: World, target: str) -> None:
         if world.mirrors[target].markers:
             raise Broken(f"readers were returned to {target}, which cannot prove that it caught up")
         if class_of(world, target) is not ContentClass.CURRENT:
             raise Broken(f"readers were returned to {target} before it caught up")
         if world.now - self.good_since.get(target, world.now) < world.policy.settle:
             raise Broken(f"readers were returned to {target} before it had settled")
+
+
+def joining_in(world: World, move: Move) -> tuple[str, ...]:
+    """Whom readers are newly sent to."""
+    return move.joining if world.policy.serve == "all" else (move.target,)
+
+
+def leaving_in(world: World, move: Move) -> tuple[str, ...]:
+    """Whom readers leave."""
+    return tuple(name for name in world.here if name not in members(move.target))
+
+
+def _pruned(world: World, name: str) -> bool:
+    """Whether a mirror among several was drained: it goes with whoever goes next."""
+    return world.policy.serve == "all" and name in world.drained
+
+
+def _as_ordered(world: World, move: Move) -> None:
+    """What nobody ordered is not done: returning by itself, undoing a person's choice, putting a zone right."""
+    policy = world.policy
+    if move.why is Why.REASSERT and (policy.on_revert == "ask" or move.target != world.meant):
+        raise Broken("the zone was put right, and nobody was asked")
+    if move.why is not Why.FAILBACK:
+        return
+    preferred = policy.serve == "all" or policy.order.index(move.target) < policy.order.index(move.source)
+    if policy.failback == "manual" or not preferred:
+        raise Broken(f"readers were taken from {move.source}, which served them well")
+    if world.by_hand and policy.serve == "first":
+        raise Broken(f"readers were taken from {move.source}, where a person had sent them")
+    if policy.serve == "all" and len(members(move.target)) > policy.answers:
+        raise Broken("more mirrors were in the answer than are wanted")
 
 
 def _to_a_usable_target(world: World, target: str) -> None:
