@@ -12,7 +12,7 @@ from mirrord.control import moving
 from mirrord.control.mind import Reading
 from mirrord.decide import Ask, Move, Stay
 from mirrord.errors import BadUsage, Conflict, Locked
-from mirrord.health import FaultKind, Verdict
+from mirrord.health import Fault, FaultKind, Fresh, Health, Standing, Verdict
 from mirrord.switches import (
     Change,
     Comparison,
@@ -95,6 +95,41 @@ def test_a_decision_from_before_somebody_else_moved_readers_is_not_carried_out(h
 
     with pytest.raises(Conflict, match="since this was decided"):
         moving.carry_out(home.works, home.looker, home.mind.standing, move, home.mind.policy("web"), reading())
+
+
+def test_where_a_person_sent_readers_is_known_to_the_rules(home: Controller) -> None:
+    """Or `failback = "auto"` would undo within seconds what a person did."""
+    change = plan_change("web", STANDS, "lyon", {"milan": (MILAN,), "lyon": (LYON,)},
+                         nonce=new_nonce(), by="home", who="anna", ttl=60, was_ttl=60)  # fmt: skip
+    before = home.mind.view("web", now=0.0).by_hand
+    home.works.journal.intend(change)
+    home.works.journal.settle(change, change.to, "moved")
+
+    assert (before, home.mind.view("web", now=0.0).by_hand) == (False, True)
+
+
+def test_who_stays_is_not_given_back_an_address_that_is_bad(home: Controller) -> None:
+    """Where several share readers, only who joins is looked at anew: of the others, what the last rounds found."""
+    bad = Health(Verdict.UP, degraded={LYON: Fault(FaultKind.UNREACHABLE, "cannot be reached")})
+    standing = Standing(healths={("lyon", "web"): bad})
+    wide = replace(home.mind.policy("web"), serve="all", addresses={"milan": (MILAN,), "lyon": ("192.0.2.22", LYON)})
+
+    change = moving.plan(
+        home.works, "web", "milan+lyon", reading(), wide, None, adopt=False, who="anna", standing=standing
+    )
+    assert change is not None
+    assert change.to.names[NAME].a == {MILAN, "192.0.2.22"}
+
+
+def test_one_bad_look_leaves_nobody_out_who_is_to_share_readers(home: Controller) -> None:
+    """A blip, or an operator who knows better: the plan says milan and lyon, and so does the answer."""
+    shared = replace(home.mind.policy("web"), serve="all")
+    gone = Fault(FaultKind.UNREACHABLE, "cannot be reached")
+    blip = Fresh("lyon", "web", ok=False, content=None, good=(), bad={LYON: gone})
+
+    change = moving.plan(home.works, "web", "milan+lyon", reading(), shared, blip, adopt=False, who="anna")
+    assert change is not None
+    assert change.to.names[NAME].a == {MILAN, LYON}
 
 
 def test_one_mover_at_a_time(home: Controller) -> None:

@@ -181,7 +181,16 @@ class Desk:
         permission = may_switch(view, policy, target, fresh, override=override, adopt=adopt)
         target = joined_by(view, policy, target)
         plan = moving.plan(
-            self.works, service, target, reading, policy, fresh, adopt=adopt, who=who, given=asked.get("plan")
+            self.works,
+            service,
+            target,
+            reading,
+            policy,
+            fresh,
+            adopt=adopt,
+            who=who,
+            given=asked.get("plan"),
+            standing=view.standing,
         )
         if asked.get("dry_run"):
             fence = settings.service(service).fence

@@ -20,10 +20,10 @@ from mirrord.control.mind import Reading
 from mirrord.control.works import Works
 from mirrord.decide import Move, Policy, Stay, Why, next_after, passes
 from mirrord.errors import BadUsage, Braked, Conflict, Locked, MirrordError, Unavailable
-from mirrord.health import Fresh, Standing, freshly
+from mirrord.health import Fresh, Health, Standing, Verdict, freshly
 from mirrord.journal import Event
 from mirrord.rules import members
-from mirrord.sharing import after_looks, still_good, to_look_at
+from mirrord.sharing import after_looks, speaks_against, to_look_at
 from mirrord.switches import (
     Change,
     Expected,
@@ -99,6 +99,7 @@ def carry_out(works: Works, looker: Looker, standing: Standing, move: Move, poli
             reading,
             policy,
             looked,
+            standing=standing,
             as_it_stands=move.why is Why.REASSERT,
             automatic=move.automatic,
             who=works.settings.controller.name,
@@ -115,7 +116,7 @@ def _look_freshly(
     failed: dict[str, str] = {}
     if policy.serve == "all":
         looks = [looker.fresh(standing, mirror, move.service) for mirror in to_look_at(move)]
-        failed = {fresh.mirror: why for fresh in looks if (why := still_good(fresh)) is not None}
+        failed = {fresh.mirror: why for fresh in looks if (why := speaks_against(move, fresh)) is not None}
         return after_looks(move, policy, failed), looks, failed
     step: Move | Stay = move
     while isinstance(step, Move):
@@ -139,6 +140,7 @@ def plan(
     adopt: bool,
     who: str,
     given: Mapping[str, Any] | None = None,
+    standing: Standing | None = None,
 ) -> Change | None:
     """Plan a switch by hand; None where there is nothing to change.
 
@@ -148,7 +150,9 @@ def plan(
     assert comparison is not None
     assert reading.zone is not None
     looks = [fresh] if fresh is not None else []
-    change = _plan(works, service, target, reading, policy, looks, as_it_stands=adopt, who=who, why="by hand")
+    change = _plan(
+        works, service, target, reading, policy, looks, standing=standing, as_it_stands=adopt, who=who, why="by hand"
+    )
     if comparison.state is ZoneState.OURS and not change.moves and not adopt:
         return None
     if given is None:
@@ -357,6 +361,7 @@ def _plan(
     policy: Policy,
     looks: Sequence[Fresh],
     *,
+    standing: Standing | None = None,
     as_it_stands: bool,
     automatic: bool = False,
     who: str,
@@ -381,13 +386,25 @@ def _plan(
         by=works.settings.controller.name,
         ttl=works.settings.service(service).ttl,
         was_ttl=zone.ttl if zone is not None else works.settings.service(service).ttl,
-        leave_out=() if announced else tuple(address for fresh in looks for address in fresh.bad),
+        leave_out=() if announced else _bad_addresses(policy, target, looks, standing),
         shared=policy.serve == "all",
         epoch_above=works.journal.highest_epoch(service),
         automatic=automatic,
         who=who,
         why=why,
     )
+
+
+def _bad_addresses(policy: Policy, target: str, looks: Sequence[Fresh], standing: Standing | None) -> tuple[str, ...]:
+    """Return which addresses to leave out: bad in the fresh looks, or, of who was not looked at, in earlier ones.
+
+    Where several share readers, a mirror that is to be among them is not left out altogether for one bad look.
+    """
+    bad = [address for fresh in looks if fresh.ok or policy.serve == "first" for address in fresh.bad]
+    for mirror in set(members(target)).difference(fresh.mirror for fresh in looks):
+        health = standing.health(mirror, policy.service) if standing is not None else Health()
+        bad += health.degraded if health.verdict is Verdict.UP else ()
+    return tuple(bad)
 
 
 def _for_all_names(expected: Expected, zone: Zone) -> Expected:
