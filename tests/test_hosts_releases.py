@@ -22,9 +22,10 @@ from mirrord.hosts.files import (
     SetMode,
     Symlink,
     Traits,
+    Trouble,
 )
-from mirrord.hosts.memory import Cut, Disk, Killed, MemoryFiles, Node
 from mirrord.hosts.layout import SERVED_LATELY
+from mirrord.hosts.memory import Cut, Disk, Killed, MemoryFiles, Node
 from mirrord.hosts.releases import Releases
 from mirrord.manifest import Entry, Manifest, Signed, SnapshotId
 from mirrord.plan import Survey
@@ -596,20 +597,66 @@ def test_what_comes_to_stand_there_while_we_stage_is_not_touched_either(
     assert node(disk, b"current").kind is (Kind.FOLDER if what == "folder" else Kind.FILE)
 
 
-def test_a_folder_that_comes_just_before_the_switch_stays(disk: Disk, publisher: Publisher) -> None:
-    """A rename cannot put a link over a folder; what is left to do is to say what happened."""
+@pytest.mark.parametrize("what", ["folder", "file", "link"])
+def test_what_comes_just_before_the_first_switch_stays(disk: Disk, publisher: Publisher, what: str) -> None:
+    """Where nothing stood nothing is replaced; what is left to do is to say what happened."""
+    files = MemoryFiles(disk)
+    made: dict[str, Op] = {
+        "folder": MakeFolder(b"current"),
+        "file": Create(b"current", b"theirs"),
+        "link": Symlink(b"../old-site", b"current"),
+    }
+
+    def come(number: int) -> None:
+        if isinstance(files.done[-1], Rename) and files.done[-1].new == b"current":
+            disk.tick = None
+            MemoryFiles(disk).in_order([made[what]])
+
+    disk.tick = come
+    with pytest.raises(Braked, match="adopt it first"):
+        publisher.publish(files, publisher.take(SITE))
+    assert node(disk, b"current").kind is {"folder": Kind.FOLDER, "file": Kind.FILE, "link": Kind.LINK}[what]
+    assert served(disk) == {}
+    assert litter(disk) == []
+
+
+def test_a_folder_that_comes_in_place_of_our_link_just_before_the_switch_stays(
+    disk: Disk, publisher: Publisher
+) -> None:
+    """A rename cannot put a link over a folder, also where readers were led somewhere before."""
+    publisher.publish(MemoryFiles(disk), publisher.take(SITE))
     files = MemoryFiles(disk)
 
     def come(number: int) -> None:
         if isinstance(files.done[-1], Rename) and files.done[-1].new == b"current":
             disk.tick = None
-            MemoryFiles(disk).in_order([MakeFolder(b"current")])
+            MemoryFiles(disk).in_order([Remove(b"current"), MakeFolder(b"current")])
 
     disk.tick = come
     with pytest.raises(Braked, match="adopt it first"):
-        publisher.publish(files, publisher.take(SITE))
+        publisher.publish(files, publisher.take(NEXT))
     assert node(disk, b"current").kind is Kind.FOLDER
     assert litter(disk) == []
+
+
+def test_a_server_that_only_replaces_is_asked_to(disk: Disk, publisher: Publisher) -> None:
+    """Some rename a link itself by posix-rename alone: where nothing stands there is then nothing to lose."""
+    files = RefusesPlainRenames(disk)
+
+    signed = publisher.take(SITE)
+    publisher.publish(files, signed)
+    assert whole(disk, signed, publisher.content)
+    assert litter(disk) == []
+
+
+class RefusesPlainRenames(MemoryFiles):
+    """An account on which a link is moved by posix-rename only."""
+
+    def in_order(self, ops: Sequence[Op]) -> list[Outcome]:
+        """Do all else."""
+        no = {n for n, op in enumerate(ops) if isinstance(op, Rename) and op.new == b"current" and not op.over}
+        done = iter(super().in_order([op for n, op in enumerate(ops) if n not in no]))
+        return [Outcome(op, trouble=Trouble.FAILED) if n in no else next(done) for n, op in enumerate(ops)]
 
 
 def test_a_person_who_leads_readers_elsewhere_while_we_stage_is_not_overruled(disk: Disk, publisher: Publisher) -> None:

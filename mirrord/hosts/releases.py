@@ -124,6 +124,8 @@ class Releases(Layout):
         if self._named(found) == turn.release:
             return Turned(already=True)
         self.check_current([found], turn.instead_of)
+        if found.trouble is Trouble.MISSING and (yield from self._fire_at_nothing(turn)):
+            return Turned(last=(yield Flight(turn.last, ordered=True)) if turn.last else ())
         return Turned(last=(yield from self._fire(turn)))
 
     def _bring_in(self, turn: Turn) -> Steps[Outcome]:
@@ -146,8 +148,21 @@ class Releases(Layout):
             need(outcome, f"{self.mirror}: publishing {release}")
         return outcomes[0]
 
+    def _fire_at_nothing(self, turn: Turn) -> Steps[bool]:
+        """Put the armed link where nothing stood, without replacing what came since; tell whether that worked.
+
+        Raises Braked where something of somebody else's stands there now.
+        """
+        fired: list[Op] = [Rename(self._armed(turn.nonce), self.serve), ReadLink(self.serve)]
+        _, read = yield Flight(fired, ordered=True)
+        return self._named(read) == turn.release
+
     def _fire(self, turn: Turn) -> Steps[Sequence[Outcome]]:
-        """Replace `serve` by the armed link: the moment in which readers see the new release, whole."""
+        """Replace `serve` by the armed link: the moment in which readers see the new release, whole.
+
+        What it replaces was ours when it was looked at, a round trip before. A folder that came since stays; a file
+        that somebody put there in that moment, having removed our link, would be replaced: no server tells them apart.
+        """
         doing = f"{self.mirror}: switching to {turn.release}"
         switched, read, *rest = yield Flight(
             [Rename(self._armed(turn.nonce), self.serve, over=True), ReadLink(self.serve), *turn.last], ordered=True
