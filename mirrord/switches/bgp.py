@@ -95,7 +95,8 @@ class Bgp:
             prefix: Found(rrsets(prefix, shown[prefix], fence if prefix in written else None))
             for prefix in self._settings.prefixes
         }
-        return Zone(names=found, server=self._speaker.name)
+        # The file first, then the speaker: in between there is a step, which sending again finishes.
+        return Zone(names=found, server=self._speaker.name, in_steps=True)
 
     def send(self, change: Change) -> Sent:
         """Replace the file, and have the speaker obey, if exactly what the change replaces stands."""
@@ -134,18 +135,21 @@ class Bgp:
         try:
             self._speaker.obey(meant)
         except Refused as e:
-            self._put_back(before)
+            self._put_back(before, routes(change.from_))
             return Sent(SentKind.REFUSED, f"{doing}: {name}: {e}; {self._file} is as it was", name)
         except Unavailable as e:
             return Sent(SentKind.UNKNOWN, f"{doing}: {name}: {e}; {self._file} has it", name)
         return Sent(SentKind.ACCEPTED, f"{doing}: {name} was told", name)
 
-    def _put_back(self, text: str | None) -> None:
-        """Have the file as it was before a change that the speaker refused: its next start must not stumble over it."""
+    def _put_back(self, text: str | None, before: Routes | None) -> None:
+        """Have all as it was before a change that the speaker refused: its next start must not stumble over it."""
         with contextlib.suppress(OSError):
             with _beside(self._file, text or "") as old:
                 old.replace(self._file)
             _sync_folder(self._file.parent)
+        if before is not None and not self._speaker.obeys_its_file:
+            with contextlib.suppress(MirrordError):  # what it took of the change before it refused
+                self._speaker.obey(before)
 
     def keep(self, expected: Expected) -> None:
         """Give again what we left where the speaker or its file lost it; never raises.
