@@ -35,10 +35,9 @@ check: ## style and types
 test: servers check ## install what is missing, check style and types, run every test
 	$(DEV) -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
-bench: servers ## measure against rsync and rclone, over lines of 0, 50 and 150 ms; BENCH="PART..." for some of it
+bench: servers ## measure against rsync and rclone, and how soon readers are moved; BENCH="PART..." for some of it
 	@$(PYTHON3) tools/environment.py dev >/dev/null
 	$(DEV) -m tests.bench $(BENCH)
-	$(DEV) -m tests.bench.failover
 
 lock: ## pin anew what pyproject.toml asks for, with hashes; UPGRADE=--upgrade takes newer versions
 	@$(PYTHON3) tools/environment.py dev >/dev/null

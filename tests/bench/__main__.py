@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.bench import delta, large, publishing, snapshot, starting
+from tests.bench import delta, failover, judging, large, publishing, snapshot, starting
 from tests.lab import handbook
 
 
@@ -35,6 +35,8 @@ def parts(options: argparse.Namespace) -> dict[str, Callable[[], bool]]:
         "big": large.big,
         "snapshot": lambda: snapshot.main(["--million"] if options.million else []) == 0,
         "rclone": partial(publishing.against_rclone, site, 50, runs),
+        "judging": judging.judging,
+        "failover": failover.failover,
     }
 
 
