@@ -27,6 +27,7 @@ from mirrord.hosts.files import (
     Put,
     Read,
     ReadLink,
+    ReadPart,
     Remove,
     Rename,
     Rewrite,
@@ -196,6 +197,7 @@ class Line:
         self.now = 0.0
         self.rounds = 0
         self.most_in_flight = 0
+        self.most_answered = 0
 
     def round_trip(self) -> None:
         """Carry everything there and back."""
@@ -204,7 +206,9 @@ class Line:
         sent = [lane.take(self.carries) for lane in self.flow.lanes]
         self.most_in_flight = max([self.most_in_flight, *map(len, sent)])
         for place, (peer, data) in enumerate(zip(self.peers, sent, strict=True)):
-            self.flow.feed(place, peer.answer(data), self.now)
+            answer = peer.answer(data)
+            self.most_answered = max(self.most_answered, len(answer))
+            self.flow.feed(place, answer, self.now)
 
     def carry_out(self, ops: Iterable[Op]) -> list[Outcome]:
         """Carry out all, as `session` does."""
@@ -352,6 +356,22 @@ def test_what_is_unanswered_stays_within_the_window(sizes: list[int], in_flight:
     assert all(outcome.good for outcome in outcomes)
     assert line.most_in_flight <= in_flight + 100 * len(sizes)  # what ends files is let through
     assert sorted(len(f.data) for peer in peers for f in peer.files.values()) == sorted(sizes)
+
+
+@pytest.mark.parametrize("size", [1_000, 32_768, 131_072])
+@pytest.mark.parametrize("kind", [Read, ReadPart])
+def test_no_more_is_asked_for_than_can_be_taken_in(kind: type[Read | ReadPart], size: int) -> None:
+    """Opening takes a hundred bytes and reading a hundred thousand: a thousand open files are not read at once."""
+    peer = Peer(files={b"%d" % n: File(bytearray(size)) for n in range(1000)})
+    line = Line(peer, terms=Terms(in_flight=2_000_000, handles=1000, extensions=ALL, replies=1_000_000))
+
+    outcomes = line.carry_out(
+        Read(path, size) if kind is Read else ReadPart(path, 0, size) for path in list(peer.files)
+    )
+
+    assert all(len(outcome.value) == size for outcome in outcomes)
+    assert line.most_answered <= 1_000_000 + 2 * size + 1000 * 30  # a last one, and what is not content
+    assert line.rounds <= 10 + 4 * 1000 * size // 1_000_000
 
 
 def test_content_is_opened_only_when_there_is_room_to_send_it() -> None:

@@ -61,6 +61,7 @@ class _Job:
         "begun",
         "done",
         "draining",
+        "foreseen",
         "make",
         "op",
         "opened",
@@ -84,6 +85,8 @@ class _Job:
         self.problem: list[Reply] = []  # the first bad reply to one of them
         self.draining = False
         self.owed = op.size if isinstance(op, files.Put) else op.sent if isinstance(op, files.Patch) else 0
+        # Bytes that it will ask for once it has its handle: a thousand files may be opened before the first is read.
+        self.foreseen = op.size if isinstance(op, files.ReadPart) else op.limit if isinstance(op, files.Read) else 0
         self.begun = False  # it has sent content
         self.opened = False  # it has a handle already
         self.tries = 0
@@ -120,6 +123,7 @@ class Lane:
         self._in_flight = 0
         self._owed = 0
         self._expected = 0
+        self._foreseen = 0
         self._handles = 0
         self._handle_limit = terms.handles
         self._handles_cut = float("-inf")
@@ -162,7 +166,7 @@ class Lane:
         return (
             self._unsent < UNSENT_ENOUGH
             and self.load < 2 * self._limit
-            and self._expected < self.terms.replies
+            and self._expected + self._foreseen < self.terms.replies
             and self.talks < MOST_TALKS
             and not self._waiting
             and self._has_handles(op)
@@ -177,6 +181,7 @@ class Lane:
         """Begin a conversation; unless it is urgent, it waits where no handle is to be had."""
         self.talks += 1
         self._owed += job.owed
+        self._foreseen += job.foreseen
         if job.urgent or self._has_handles(job.op):
             self._resume(job, None, now)
         else:
@@ -223,7 +228,8 @@ class Lane:
             except StopIteration as end:
                 self.talks -= 1
                 self._owed -= job.owed
-                job.owed = 0
+                self._foreseen -= job.foreseen
+                job.owed = job.foreseen = 0
                 job.done(end.value)
                 return
             replies = []
@@ -281,6 +287,9 @@ class Lane:
             job.begun = True
         elif isinstance(request, wire.Read):
             expected = request.length
+            paid = min(expected, job.foreseen)
+            job.foreseen -= paid
+            self._foreseen -= paid
         elif opens > 0:
             self._handles += 1
         self._asked[number] = _Asked(job, place, cost, expected, opens, now)
