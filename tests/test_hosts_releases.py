@@ -29,7 +29,7 @@ from mirrord.hosts.memory import Cut, Disk, Killed, MemoryFiles, Node
 from mirrord.hosts.releases import Releases
 from mirrord.manifest import Entry, Manifest, Signed, SnapshotId
 from mirrord.plan import Survey
-from tests.publishing import OWN, Publisher, litter, releases, served, whole
+from tests.publishing import OWN, Publisher, half_releases, litter, releases, served, whole
 
 SITE = {
     b"index.html": b"<h1>one</h1>",
@@ -168,6 +168,26 @@ def test_what_cannot_be_linked_is_sent(publisher: Publisher, why: str) -> None:
     assert sent(files) == set(SITE)
     assert (result.files_sent, result.files_linked) == (4, 0)
     assert whole(disk, second, publisher.content)
+
+
+def test_what_comes_to_stand_where_a_file_should_be_linked_is_not_written_to(disk: Disk, publisher: Publisher) -> None:
+    """It may be another name of a file that readers see elsewhere: it is removed, and a new file is made."""
+    first, second = publisher.take({b"a": b"1", b"b": b"2"}), publisher.take({b"a": b"1", b"b": b"22"})
+    publisher.publish(MemoryFiles(disk), first)
+    files = MemoryFiles(disk)
+
+    def come(number: int) -> None:
+        if any(isinstance(op, Put) for op in files.done):
+            disk.tick = None
+            (top,) = (b"staging/" + name for name in disk.find(b"staging").names)  # type: ignore[union-attr]
+            (made,) = MemoryFiles(disk).in_order([Link(release(first) + b"/b", top + b"/a")])
+            assert made.good
+
+    disk.tick = come
+    publisher.publish(files, second)
+
+    assert whole(disk, second, publisher.content)
+    assert half_releases(disk, publisher) == []
 
 
 def test_a_moved_file_is_linked_from_its_old_place(disk: Disk, publisher: Publisher) -> None:

@@ -539,11 +539,15 @@ class Staging:
         return self.source.put(path, op.path)
 
     def _clear(self, failed: Sequence[Outcome]) -> Steps[None]:
-        """Remove what may be left of files that could not be written. Raises Full where that is why."""
+        """Remove what may be left of files that could not be written. Raises Full where that is why.
+
+        What stands where a link should be made goes too: it may be another name of a file elsewhere, and not every
+        server refuses to write into what is there.
+        """
+        # First: a disk on which there is no room for a lock would keep the next one out.
+        yield Flight([Remove(outcome.op.path) for outcome in failed if isinstance(outcome.op, Put | Patch | Link)])
         written = [outcome for outcome in failed if isinstance(outcome.op, Put | Patch)]
         if written:
-            # First: a disk on which there is no room for a lock would keep the next one out.
-            yield Flight([Remove(outcome.op.path) for outcome in written if isinstance(outcome.op, Put | Patch)])
             yield from self._is_it_full(written)
 
     def _complain_of_damage(self, failed: Sequence[Outcome]) -> None:
