@@ -215,6 +215,17 @@ def test_faults_between_tables_and_within_them_are_told_together(write: Write) -
         pytest.param(changed(KEY, "ssh-rsa " + KEY.split()[1]), "not a key of type ssh-rsa", id="host key mismatch"),
         pytest.param(changed('{ file = "tsig" }', '"c2VjcmV0"'), "never the secret itself", id="secret in the file"),
         pytest.param(changed('{ file = "tsig" }', "{ }"), "one of the two", id="secret nowhere"),
+        pytest.param(
+            changed('zone = "ex', 'mx = { milan = ["10 mail.example.org"] }\nzone = "ex'),
+            'dns.mx: "lyon" has no MX',
+            id="mail of one mirror only",
+        ),
+        pytest.param(
+            changed('zone = "ex', 'mx = { milan = ["mail.example.org"] }\nzone = "ex'),
+            "should be an MX record",
+            id="MX",
+        ),
+        pytest.param(by_lexicon('options = {} }\nhttps = true\nmx = { x = ["1 y"]'), "only", id="hints at a provider"),
         pytest.param(changed('servers = ["203.0.113.53"]\n', ""), "dns.servers: is missing", id="no servers"),
         pytest.param(
             changed('zone = "ex', 'provider = "lexicon"\nzone = "ex'), "dns.lexicon: is missing", id="lexicon"

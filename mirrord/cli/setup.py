@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from mirrord.cli.talk import Talk
 from mirrord.cli.words import many
 from mirrord.config import Settings, find, load, missing_secrets
 from mirrord.errors import BadConfig, Unavailable
-from mirrord.switches import open_switch
+from mirrord.switches import DnsSettings, open_switch
 
 
 def check_file(talk: Talk, flag: Path | None, *, online: bool) -> int:
@@ -39,12 +40,16 @@ def check_file(talk: Talk, flag: Path | None, *, online: bool) -> int:
 
 
 def _ask_zones(settings: Settings) -> list[str]:
-    """Read every service's names; return what could not be asked. Raises BadConfig where one is a CNAME."""
+    """Read every service's names; return what could not be asked, and hints that nobody keeps in step.
+
+    Raises BadConfig where a name is a CNAME.
+    """
     silent: list[str] = []
     faults: list[str] = []
     for service in settings.services:
+        asked = settings.switch(service.name)
         try:
-            zone = open_switch(settings.switch(service.name)).read()
+            zone = open_switch(replace(asked, https=True) if isinstance(asked, DnsSettings) else asked).read()
         except Unavailable as e:
             silent.append(str(e))
             continue
@@ -54,6 +59,13 @@ def _ask_zones(settings: Settings) -> list[str]:
             for name, found in zone.names.items()
             if found.cname is not None
         ]
+        if service.dns is not None and not service.dns.https:
+            silent += [
+                f'service "{service.name}": {name} has an HTTPS record with addresses of its own, which would go on '
+                "leading readers to the mirror of today; take the hints out, or say dns.https = true"
+                for name, found in zone.names.items()
+                if any("hint=" in text for text in found.rrsets.https or ())
+            ]
     if faults:
         raise BadConfig(faults)
     return silent

@@ -197,6 +197,10 @@ def _orders_are_known(draft: Draft) -> None:
             if name in seen:
                 draft.fault(place, f'"{name}" stands here twice')
             seen.add(name)
+        mail = service.dns.mx if service.dns is not None else {}
+        for name in [*mail.keys() - set(service.order), *(set(service.order) - mail.keys() if mail else ())]:
+            text = "has no MX: its readers' mail would stay" if name in service.order else "is not in the order"
+            draft.fault(("service", index, "dns", "mx"), f'"{name}" {text}')
         if len(service.order) == 1:
             draft.warn(
                 ("service", index, "order"),

@@ -44,6 +44,7 @@ from mirrord.config.units import (
     Together,
     read_address,
     read_dns_name,
+    read_mx,
 )
 from mirrord.hosts import READ_BACK
 from mirrord.hosts.bandwidth import UNLIMITED
@@ -321,8 +322,22 @@ class Dns(Section):
     authoritative: tuple[Address53, ...] = ()
     notify: StrictBool = True
     resolvers: tuple[Address53, ...] = ()
+    https: StrictBool = False
+    mx: dict[Name, tuple[Text, ...]] = {}
     tsig: Tsig | None = Field(default=None, validate_default=True)
     lexicon: Lexicon | None = Field(default=None, validate_default=True)
+
+    @field_validator("mx")
+    @classmethod
+    def _mx(cls, mx: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        return {mirror: tuple(read_mx(text) for text in texts) for mirror, texts in mx.items()}
+
+    @field_validator("https", "mx")
+    @classmethod
+    def _only_by_updates(cls, value: Any, info: ValidationInfo) -> Any:
+        if value and info.data.get("provider") == "lexicon":
+            raise ValueError('works with provider = "rfc2136" only')
+        return value
 
     @field_validator("servers", "tsig", "lexicon")
     @classmethod

@@ -253,7 +253,14 @@ class Settings(Section):
             tsig=Tsig(way.tsig.name, way.tsig.algorithm, lambda: secret.read_text(what)),
             authoritative=way.authoritative,
             notify=way.notify,
+            https=way.https,
+            mx=way.mx,
         )
+
+    def mx(self, service: str) -> Mapping[str, tuple[str, ...]]:
+        """Return each mirror's MX records, where mail follows the readers. Raises BadUsage."""
+        dns = self.service(service).dns
+        return dns.mx if dns is not None else {}
 
     def references(self) -> tuple[str, ...]:
         """Return what answers unless our own network is gone, as `address:port`."""

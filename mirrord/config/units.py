@@ -196,6 +196,14 @@ def read_dns_name(value: object) -> str:
     return name
 
 
+def read_mx(value: str) -> str:
+    """Read an MX record such as "10 mail.example.org" as name servers write it. Raises ValueError."""
+    preference, _, host = value.partition(" ")
+    if not preference.isdecimal() or int(preference) > 65535 or not host:
+        raise ValueError(f'should be an MX record such as "10 mail.example.org", is {shown(value)}')
+    return f"{int(preference)} {read_dns_name(host)}."
+
+
 def read_public_key(value: object, types: frozenset[str] = _KEY_TYPES) -> str:
     """Read a public key line (`ssh-ed25519 AAAA... comment`, a leading host name is passed over) into `type base64`.
 

@@ -387,6 +387,7 @@ def _plan(
         ttl=works.settings.service(service).ttl,
         was_ttl=zone.ttl if zone is not None else works.settings.service(service).ttl,
         leave_out=() if announced else _bad_addresses(policy, target, looks, standing),
+        mx=works.settings.mx(service),
         shared=policy.serve == "all",
         epoch_above=works.journal.highest_epoch(service),
         automatic=automatic,
@@ -408,9 +409,10 @@ def _bad_addresses(policy: Policy, target: str, looks: Sequence[Fresh], standing
 
 
 def _for_all_names(expected: Expected, zone: Zone) -> Expected:
-    """Expect what the journal says, and of names that are new in the configuration what stands there."""
+    """Expect what the journal says, and of names and kinds that are new in the configuration what stands there."""
     stands = zone.stands.names
-    return Expected({name: expected.names.get(name, stands[name]) for name in stands}, expected.epoch)
+    known = {name: expected.names.get(name, stands[name]).filled(stands[name]) for name in stands}
+    return Expected(known, expected.epoch)
 
 
 def _commit(works: Works, change: Change) -> Moved:

@@ -123,6 +123,10 @@ class DnsSettings:
     """Seconds for one connection or one answer."""
     notify: bool = True
     """Whether those who must follow are told of a change by us, besides by the zone's primary."""
+    https: bool = False
+    """Whether the address hints of the names' HTTPS records are kept in step."""
+    mx: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Mirror -> MX records as `10 mail.example.org.`: mail follows the readers; empty: MX is left alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import struct
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Any, Self
 
@@ -124,6 +124,8 @@ class Asking:
         names: Iterable[str],
         *,
         authoritative: Collection[Endpoint] = (),
+        https: bool = False,
+        mx: bool = False,
         notify: bool = True,
         timeout: float = 5.0,
         monotonic: Callable[[], float] = time.monotonic,
@@ -131,6 +133,7 @@ class Asking:
     ) -> None:
         """Take names as text. Raises dns.exception.DNSException where one is none.
 
+        `https`, `mx`: look after these sets as well.
         `authoritative` are those who must follow, where that is configured; `notify`: tell them; `timeout` in
         seconds is for one connection or one answer; `resolve` finds a host's addresses, by the machine's resolver
         if None.
@@ -141,6 +144,7 @@ class Asking:
             dns.name.from_text(fence_name(name))
         self._authoritative = tuple(authoritative)
         self._notify = notify
+        self._more = [kind for kind, wanted in ((dns.rdatatype.HTTPS, https), (dns.rdatatype.MX, mx)) if wanted]
         self._timeout = timeout
         self._monotonic = monotonic
         self._resolve = resolve or resolve_host
@@ -214,9 +218,20 @@ class Asking:
             fence = dns.name.from_text(fence_name(name.to_text()))
             questions += [_Question(name, kind) for kind in (dns.rdatatype.CNAME, dns.rdatatype.A, dns.rdatatype.AAAA)]
             questions += [_Question(fence, kind) for kind in (dns.rdatatype.CNAME, dns.rdatatype.TXT)]
+            questions += [_Question(name, kind) for kind in self._more]
         answers = iter(self._ask(link, questions))
         serial = _serial(next(answers), self.zone)
-        return serial, {name: _found(*(next(answers) for _ in range(5))) for name in self._names}
+        return serial, {name: self._found(answers) for name in self._names}
+
+    def _found(self, answers: Iterator[dns.message.Message]) -> Found:
+        """Take one name's answers."""
+        found = _found(*(next(answers) for _ in range(5)))
+        more = {kind: next(answers) for kind in self._more}
+        texts = {kind: frozenset(record.to_text() for record in _records(answer)) for kind, answer in more.items()}
+        https, mx = texts.get(dns.rdatatype.HTTPS), texts.get(dns.rdatatype.MX)
+        mx = None if mx is None else frozenset(map(str.lower, mx))
+        ttl = max(found.ttl, _ttl(more[dns.rdatatype.HTTPS]) if https else 0)
+        return replace(found, rrsets=replace(found.rrsets, https=https, mx=mx), ttl=ttl)
 
     def soa(self, link: Link) -> tuple[int, dns.message.Message]:
         """Ask for the zone's SOA; return its serial and the answer. Raises as `door` knows."""

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import IPv6Address, ip_address
+from types import MappingProxyType
 from typing import Any
 
 from mirrord.errors import Braked
@@ -78,6 +79,10 @@ class Rrsets:
     a: frozenset[str] = frozenset()
     aaaa: frozenset[str] = frozenset()
     fence: frozenset[Txt] = frozenset()
+    https: frozenset[str] | None = None
+    """HTTPS records (RFC 9460) as text, where their address hints are kept in step; None: not looked after."""
+    mx: frozenset[str] | None = None
+    """MX records as text, where mail follows the readers; None as above."""
 
     @property
     def addresses(self) -> frozenset[str]:
@@ -86,16 +91,32 @@ class Rrsets:
 
     def to_json(self) -> dict[str, Any]:
         """Return lists that `json` can write."""
+        more = {"https": self.https, "mx": self.mx}
         return {
             "a": sorted(self.a),
             "aaaa": sorted(self.aaaa),
             "fence": [list(record) for record in sorted(self.fence)],
-        }
+        } | {kind: sorted(records) for kind, records in more.items() if records is not None}
+
+    def same(self, other: Rrsets) -> bool:
+        """Tell whether both are the same, in the sets that both look after."""
+        return (
+            (self.a, self.aaaa, self.fence) == (other.a, other.aaaa, other.fence)
+            and (self.https is None or other.https is None or self.https == other.https)
+            and (self.mx is None or other.mx is None or self.mx == other.mx)
+        )
+
+    def filled(self, stands: Rrsets) -> Rrsets:
+        """Take over from what stands the sets that were not looked after before."""
+        https, mx = (stands.https if self.https is None else self.https), stands.mx if self.mx is None else self.mx
+        return replace(self, https=https, mx=mx)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Rrsets:
         """Read what `to_json` wrote."""
-        return cls(frozenset(value["a"]), frozenset(value["aaaa"]), frozenset(tuple(r) for r in value["fence"]))
+        https, mx = (frozenset(value[kind]) if kind in value else None for kind in ("https", "mx"))
+        fence = frozenset(tuple(r) for r in value["fence"])
+        return cls(frozenset(value["a"]), frozenset(value["aaaa"]), fence, https, mx)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +127,7 @@ class Found:
     cname: str | None = None
     """The target of a CNAME at the name or at its fence; nothing can be moved there."""
     ttl: int = 0
-    """The longest TTL of A and AAAA."""
+    """The longest TTL of A, AAAA and, where it is looked after, HTTPS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +171,7 @@ class Expected:
         """Tell whether every name that both speak of stands exactly so."""
         common = [name for name in zone.names if name in self.names]
         return bool(common) and all(
-            zone.names[name].cname is None and zone.names[name].rrsets == self.names[name] for name in common
+            zone.names[name].cname is None and zone.names[name].rrsets.same(self.names[name]) for name in common
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -327,7 +348,11 @@ def compare(
         if found.cname is not None:
             text = f"{name}: a CNAME for {clean(found.cname)} stands there; nothing can be moved at a CNAME"
             return Comparison(ZoneState.FOREIGN, text, None)
-    known = {name: expected.names[name] for name in zone.names if expected and name in expected.names}
+    known = {
+        name: expected.names[name].filled(found.rrsets)
+        for name, found in zone.names.items()
+        if expected and name in expected.names
+    }
     if expected is None or not known:
         return _compare_new(zone, zone.names, mirrors, serving if shared else None)
     if expected.matches(zone):
@@ -365,7 +390,7 @@ def _compare_new(zone: Zone, names: Mapping[str, Found], mirrors: Mirrors, servi
     whole = {serving: union(serving, mirrors)} if serving else {}
     for mirror, addresses in {**mirrors, **whole}.items():
         a, aaaa = families(addresses)
-        if all(found.rrsets == at_name(name, a, aaaa) for name, found in names.items()):
+        if all(found.rrsets.same(at_name(name, a, aaaa)) for name, found in names.items()):
             text = f"{', '.join(names)}: never moved by us; answers {mirror}'s addresses"
             return Comparison(ZoneState.NEW, text, mirror, zone.stands)
     stands = "; ".join(f"{name} answers {_list(found.rrsets.addresses)}" for name, found in names.items())
@@ -392,6 +417,9 @@ def differences(zone: Zone, expected: Expected) -> str:
         ):
             if have != wanted:
                 said.append(f"{name}: {kind} is {_list(have)} where we left {_list(wanted)}")
+        for kind, more, other in (("HTTPS", found.rrsets.https, want.https), ("MX", found.rrsets.mx, want.mx)):
+            if more is not None and other is not None and more != other:
+                said.append(f"{name}: {kind} is {clean(_list(more))} where we left {clean(_list(other))}")
         if found.rrsets.fence != want.fence:
             have_text, want_text = _describe(found.rrsets.fence), _describe(want.fence)
             said.append(f"{fence_name(name)}: {have_text} where we left {want_text}")
@@ -491,12 +519,15 @@ def plan_change(
     who: str = "",
     why: str = "",
     shared: bool = False,
+    mx: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> Change:
     """Plan to make all names of `expected` answer the target's addresses; with `shared` it may be `milan+lyon`.
 
     `leave_out` are bad addresses of the target: they are left out where others of their family stay;
     if no IPv6 stays, AAAA goes, and if no IPv4 stays, A keeps them all. `was_ttl` is the TTL served now
-    (`Zone.ttl`). The epoch is one above `expected.epoch` and `epoch_above` (the highest ever planned).
+    (`Zone.ttl`). Where they are looked after, the address hints of HTTPS records become the target's, and with a
+    move to another mirror MX become what `mx` has for it. The epoch is one above `expected.epoch` and
+    `epoch_above` (the highest ever planned).
     Raises Braked "empty-answer" where a name would be left without an address or without its A, and
     "not-configured" where the target is no mirror of `mirrors`.
     """
@@ -518,7 +549,17 @@ def plan_change(
                 "empty-answer",
             )
     fence = Fence(max(expected.epoch, epoch_above) + 1, word(target), nonce, word(by))
-    to = {name: replace(at_name(name, a, aaaa), fence=fence.records) for name in expected.names}
+    source = served_by(expected, mirrors, shared=shared)
+    mail = frozenset(record for mirror in named for record in mx.get(mirror, ()))
+    to = {
+        name: replace(
+            at_name(name, a, aaaa),
+            fence=fence.records,
+            https=None if stands.https is None else frozenset(hinted(text, a, aaaa) for text in stands.https),
+            mx=mail if stands.mx is not None and mail and source != target else stands.mx,
+        )
+        for name, stands in expected.names.items()
+    }
     return Change(
         service=service,
         plan=nonce,
@@ -529,7 +570,7 @@ def plan_change(
         to=Expected(to, fence.epoch),
         ttl=ttl,
         was_ttl=was_ttl,
-        source=served_by(expected, mirrors, shared=shared),
+        source=source,
         automatic=automatic,
         who=who or by,
         why=why,
@@ -542,7 +583,7 @@ def plan_advance(given_up: Change, *, nonce: str, by: str) -> Change:
     Both plans replace the same state: only one of them can ever apply.
     """
     fence = Fence(given_up.epoch + 1, word(given_up.source or NOBODY), nonce, word(by))
-    names = {name: Rrsets(stands.a, stands.aaaa, fence.records) for name, stands in given_up.from_.names.items()}
+    names = {name: replace(stands, fence=fence.records) for name, stands in given_up.from_.names.items()}
     return Change(
         service=given_up.service,
         plan=nonce,
@@ -557,6 +598,29 @@ def plan_advance(given_up: Change, *, nonce: str, by: str) -> Change:
         who=by,
         why=f"gives plan {given_up.epoch} up, whose outcome is unknown",
     )
+
+
+_PARAMETER = re.compile(r'[^\s"]+(?:"(?:[^"\\]|\\.)*")?')
+"""A word of an HTTPS record's text, a quoted value being part of it (RFC 9460, 2.1)."""
+
+
+def hinted(record: str, a: frozenset[str], aaaa: frozenset[str]) -> str:
+    """Return an HTTPS record's text with the address hints that it has (RFC 9460, 7.3) led to these addresses.
+
+    A hint goes where there is no address of its family; none is added.
+    """
+    hints = {"ipv4hint": a, "ipv6hint": aaaa}
+    words = []
+    for parameter in _PARAMETER.findall(record):
+        key, _, value = parameter.partition("=")
+        if key == "mandatory":  # must not name what is gone
+            kept = [name for name in value.strip('"').split(",") if hints.get(name, True)]
+            words += [f'mandatory="{",".join(kept)}"'] if kept else []
+        elif key not in hints:
+            words.append(parameter)
+        elif addresses := hints[key]:
+            words.append(f'{key}="{",".join(sorted(addresses))}"')
+    return " ".join(words)
 
 
 def word(text: str) -> str:

@@ -100,6 +100,8 @@ class Rfc2136:
                 settings.zone,
                 settings.names,
                 authoritative=settings.authoritative,
+                https=settings.https,
+                mx=bool(settings.mx),
                 notify=settings.notify,
                 timeout=settings.timeout,
                 monotonic=monotonic,
@@ -325,7 +327,8 @@ def _clocks(difference: float | None) -> str:
 def build_update(change: Change, zone: str) -> dns.update.UpdateMessage:
     """Write the one UPDATE of a change: for every name what must stand (RFC 2136, 2.4), then what shall (2.5).
 
-    Only A and AAAA of the names and TXT of their fences are written, each set whole, with our TTL.
+    Only A and AAAA of the names, TXT of their fences, and of the names HTTPS and MX where these are looked after, are
+    written, each set whole, with our TTL.
     """
     update = dns.update.UpdateMessage(dns.name.from_text(zone))
     for text, stands in change.from_.names.items():
@@ -349,10 +352,13 @@ def build_update(change: Change, zone: str) -> dns.update.UpdateMessage:
 def _sets(
     name: dns.name.Name, fence: dns.name.Name, rrsets: Rrsets
 ) -> Iterator[tuple[dns.name.Name, dns.rdatatype.RdataType, list[dns.rdata.Rdata]]]:
-    """Return the three sets of a name: owner, type, records in a fixed order."""
+    """Return the sets of a name that are looked after: owner, type, records in a fixed order."""
     for kind, addresses in ((dns.rdatatype.A, rrsets.a), (dns.rdatatype.AAAA, rrsets.aaaa)):
         records = [dns.rdata.from_text(dns.rdataclass.IN, kind, address) for address in sorted(addresses)]
         yield name, kind, records
+    for kind, texts_of in ((dns.rdatatype.HTTPS, rrsets.https), (dns.rdatatype.MX, rrsets.mx)):
+        if texts_of is not None:
+            yield name, kind, [dns.rdata.from_text(dns.rdataclass.IN, kind, text) for text in sorted(texts_of)]
     texts = [
         dns.rdata.from_wire(dns.rdataclass.IN, dns.rdatatype.TXT, wire, 0, len(wire))
         for wire in (_txt_wire(record) for record in sorted(rrsets.fence))

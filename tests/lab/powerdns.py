@@ -149,6 +149,8 @@ webserver-allow-from=127.0.0.1
                 priority = int(first)
             if kind in ("SOA", "NS", "MX", "CNAME"):
                 content = content.replace(". ", " ").removesuffix(".")
+            if kind == "HTTPS":
+                content = content.replace('"', "")  # as PowerDNS itself writes it
             row = (
                 "INSERT INTO records (domain_id, name, type, content, ttl, prio, disabled, auth) "
                 "VALUES (1, ?, ?, ?, ?, ?, 0, 1)"
