@@ -761,6 +761,15 @@ def test_the_library_does_not_talk_to_the_operator(host: Sshd, caplog: pytest.Lo
     assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
 
 
+def test_who_wants_to_hear_more_is_not_told_every_packet(host: Sshd, caplog: pytest.LogCaptureFixture) -> None:
+    """`sync --dry-run -v` names files: a hundred lines about algorithms for each mirror would hide them."""
+    caplog.set_level(logging.DEBUG)
+
+    SftpFiles.open(account_of(host)).close()
+
+    assert 0 < len(caplog.records) < 5
+
+
 def test_the_key_shows_in_no_repr(host: Sshd) -> None:
     """Values are printed in logs and reports."""
     secret = host.client_key_path.read_text().splitlines()[1]

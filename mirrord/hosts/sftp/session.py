@@ -106,9 +106,13 @@ _PARAMIKO_LOG = f"{__name__}.paramiko"
 
 
 def _demote(record: logging.LogRecord) -> bool:
-    """Let paramiko speak to those only who debug: what matters of it becomes an error of ours."""
+    """Let paramiko speak to those only who debug, and of every packet not even to them.
+
+    What matters of it becomes an error of ours.
+    """
+    chatter = record.levelno <= logging.DEBUG
     record.levelno, record.levelname = logging.DEBUG, "DEBUG"
-    return LOG.isEnabledFor(logging.DEBUG)
+    return LOG.isEnabledFor(logging.DEBUG) and not chatter
 
 
 logging.getLogger(_PARAMIKO_LOG).addFilter(_demote)
