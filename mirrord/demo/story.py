@@ -375,9 +375,9 @@ def _write_article(stage: Stage) -> None:
 
 def _stay(stage: Stage, daemon: subprocess.Popen[bytes], say: Say) -> None:
     """Leave everything up until Ctrl-C or until the daemon ends."""
-    say("")
-    say(f"Everything stays up until Ctrl-C. In another terminal: mirrord -c {stage.config} status")
-    for host in stage.hosts.values():
-        say(f"  {host.name}: {host.web.url}")
     with contextlib.suppress(KeyboardInterrupt):
+        say("")
+        say(f"Everything stays up until Ctrl-C. In another terminal: mirrord -c {stage.config} status")
+        for host in stage.hosts.values():
+            say(f"  {host.name}: {host.web.url}")
         daemon.wait()
