@@ -111,6 +111,20 @@ class Wire:
         self.there.run(["ip", f"-{family}", "route", "del", "blackhole", f"{HERE[family]}/{_host(family)}"])
         until(lambda: self._reaches(family), what=f"IPv{family} to pass")
 
+    def cut(self, *addresses: str) -> None:
+        """Lose only what these addresses of `there` send to `here`: everybody else reaches them as before."""
+        for address in addresses:
+            self._rule("add", address)
+
+    def mend(self, *addresses: str) -> None:
+        """End `cut`."""
+        for address in addresses:
+            self._rule("del", address)
+
+    def _rule(self, verb: str, address: str) -> None:
+        family: Family = 6 if ":" in address else 4
+        self.there.run(["ip", f"-{family}", "rule", verb, "from", address, "to", HERE[family], "blackhole"])
+
     def __enter__(self) -> Self:
         """Make them."""
         return self.start()
