@@ -62,6 +62,21 @@ def test_a_name_that_is_a_cname_is_refused_online(mirrord: Type, configured: Pat
     assert mirrord("config", "check").code == 0
 
 
+def test_hints_that_nobody_keeps_in_step_are_told_online(mirrord: Type, configured: Path, lab: Lab) -> None:
+    """After a switch browsers would go on to the dead mirror; told to keep them, there is nothing to say."""
+    records = ["www A 192.0.2.10", "www HTTPS 1 . alpn=h2 ipv4hint=192.0.2.10"]
+    knot = lab.knot(text=zone_text("example.org", records))
+    text = configured.read_text().replace('"203.0.113.53"', f'"{knot.endpoint}"')
+    configured.write_text(text)
+    left = mirrord("config", "check", "--online")
+    configured.write_text(text.replace("[service.dns]\n", "[service.dns]\nhttps = true\n"))
+    kept = mirrord("config", "check", "--online")
+
+    assert (left.code, kept.code) == (0, 0)
+    assert 'service "web": www.example.org has an HTTPS record with addresses of its own' in left.out
+    assert "HTTPS record" not in kept.out
+
+
 def test_a_name_server_that_does_not_answer_is_a_warning(mirrord: Type, configured: Path) -> None:
     """It says nothing about the file."""
     configured.write_text(configured.read_text().replace('"203.0.113.53"', '"127.0.0.1:1"'))

@@ -380,11 +380,17 @@ def planned(found: Found, line: Callable[[str, str], None]) -> None:
         before = found["before"].get(name, {"a": [], "aaaa": [], "ttl": 0, "fence": None})
         for kind in ("a", "aaaa"):
             if before[kind] or after[kind]:
-                line(f"  {name} {kind.upper()}: {_addresses(before[kind])} -> {_addresses(after[kind])}", "")
+                what = "next hop" if "/" in name else kind.upper()
+                line(f"  {name} {what}: {_addresses(before[kind])} -> {_addresses(after[kind])}", "")
+        for kind in ("https", "mx"):
+            if before.get(kind) != after.get(kind):
+                told = (" | ".join(names.get(kind, ())) or "nothing" for names in (before, after))
+                line(f"  {name} {kind.upper()}: {' -> '.join(told)}", "")
         if before["ttl"] != after["ttl"]:
             line(f"  {name} TTL: {before['ttl']} s -> {after['ttl']} s", "")
         if before["fence"] != after["fence"]:
-            line(f"  _mirrord.{name} TXT: {before['fence'] or 'none'} -> {after['fence'] or 'none'}", "dim")
+            where = f"{name} plan" if "/" in name else f"_mirrord.{name} TXT"
+            line(f"  {where}: {before['fence'] or 'none'} -> {after['fence'] or 'none'}", "dim")
     if found["zone"]["state"] not in ("ours", "new"):
         line(f"  the zone is {found['zone']['state']}: {found['zone']['text']}", "yellow")
     if found["fence"] != "atomic":
