@@ -253,6 +253,11 @@ def _names(expected: Expected, ttl: int) -> dict[str, Any]:
             "ttl": ttl,
         }
         for name, rrsets in expected.names.items()
+        | {
+            kind: sorted(records)
+            for kind, records in (("https", rrsets.https), ("mx", rrsets.mx))
+            if records is not None
+        }
     }
 
 
