@@ -35,8 +35,8 @@ _NOT_A_WORD = re.compile(r"[^A-Za-z0-9._+-]+")
 
 
 def fence_name(name: str) -> str:
-    """Return where the fence of `name` stands."""
-    return f"{FENCE_LABEL}.{name}"
+    """Return where the fence of `name` stands: a name of its own in DNS, a comment beside a prefix (in words)."""
+    return f"the plan beside {name}" if "/" in name else f"{FENCE_LABEL}.{name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,7 +416,8 @@ def differences(zone: Zone, expected: Expected) -> str:
             ("AAAA", found.rrsets.aaaa, want.aaaa),
         ):
             if have != wanted:
-                said.append(f"{name}: {kind} is {_list(have)} where we left {_list(wanted)}")
+                what = "next hop" if "/" in name else kind
+                said.append(f"{name}: {what} is {_list(have)} where we left {_list(wanted)}")
         for kind, more, other in (("HTTPS", found.rrsets.https, want.https), ("MX", found.rrsets.mx, want.mx)):
             if more is not None and other is not None and more != other:
                 said.append(f"{name}: {kind} is {clean(_list(more))} where we left {clean(_list(other))}")
