@@ -252,12 +252,12 @@ def _names(expected: Expected, ttl: int) -> dict[str, Any]:
             "fence": "".join(min(rrsets.fence)) if rrsets.fence else None,
             "ttl": ttl,
         }
-        for name, rrsets in expected.names.items()
         | {
             kind: sorted(records)
             for kind, records in (("https", rrsets.https), ("mx", rrsets.mx))
             if records is not None
         }
+        for name, rrsets in expected.names.items()
     }
 
 
