@@ -436,6 +436,14 @@ def if_it_went_down(view: View, policy: Policy, mirror: str, rules: Rules = RULE
     return decide(replace(view, standing=standing, moves=tuple(age + left for age in view.moves)), policy, rules)
 
 
+def who_would_take_over(view: View, policy: Policy, mirror: str, rules: Rules = RULES) -> Move | Stay | Ask:
+    """Decide so, and as if a person, where one is asked, had said yes to the move; Ask is left where there is none."""
+    decision = if_it_went_down(view, policy, mirror, rules)
+    if isinstance(decision, Ask) and decision.move is not None:
+        return replace(decision.move, agreed=True)
+    return decision
+
+
 def reason_of(decision: Decision) -> str:
     """Return a decision's reason, or its question, as one sentence without a full stop."""
     match decision:

@@ -18,6 +18,8 @@ KIND = "basis"
 VERSION = 1
 LONGEST_TRAIL = 6
 """Looks behind one verdict that are written down."""
+MOST_SUSPECTS = 20
+"""Files of one mirror that are named: no decision asks which they are, and all those of a defaced site are too many."""
 
 
 def write_down(view: View, policy: Policy, decision: Decision, wall: float) -> dict[str, Any]:
@@ -112,6 +114,7 @@ def signature(view: View, policy: Policy, decision: Decision) -> str:
             view.held,
             sorted(view.drained),
             len(view.moves),
+            view.by_hand,
             view.pending,
             view.trouble,
             view.standing.clock,
@@ -137,7 +140,7 @@ def _health(health: Health) -> dict[str, Any]:
         "well_since": health.well_since,
         "good": list(health.good),
         "degraded": {address: _fault(fault) for address, fault in health.degraded.items()},
-        "suspects": {show(path): why for path, why in health.suspects.items()},
+        "suspects": {show(path): why for path, why in list(health.suspects.items())[:MOST_SUSPECTS]},
         "looks": [_look(look) for look in health.behind[-LONGEST_TRAIL:]],
     }
 

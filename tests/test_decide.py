@@ -20,11 +20,13 @@ from mirrord.decide import (
     Why,
     decide,
     explain,
+    if_it_went_down,
     may_switch,
     next_after,
     passes,
     planned_drain,
     protected,
+    who_would_take_over,
 )
 from mirrord.health import ContentClass, Fault, FaultKind, Fresh, Health, Standing, Verdict
 from mirrord.rules import DAY, dwell_after, judged_in_this_round, not_held, shows_its_class
@@ -739,6 +741,17 @@ def test_protected_is_false_whenever_mirrord_could_not_help(seen: View, why_not:
 
     assert found.ok is (why_not is None)
     assert (why_not or "") in found.why
+
+
+def test_a_drill_goes_on_where_an_outage_would_wait_for_a_yes() -> None:
+    """After three moves in a day mirrord asks; that is no flaw of what a drill is to prove."""
+    often = view(moves=(600.0, 1200.0, 1800.0))
+    found = who_would_take_over(often, POLICY, "milan")
+
+    assert isinstance(if_it_went_down(often, POLICY, "milan"), Ask)
+    assert isinstance(found, Move)
+    assert (found.target, found.agreed) == ("lyon", True)
+    assert isinstance(who_would_take_over(view(held=HELD), POLICY, "milan"), Stay)
 
 
 def test_mirrors_that_stand_together_do_not_protect_each_other() -> None:

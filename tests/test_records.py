@@ -57,6 +57,20 @@ def test_fifty_mirrors_fit_into_the_journal() -> None:
     assert len(json.dumps(document)) < 65_536
 
 
+def test_a_decision_about_a_defaced_site_fits_into_the_journal() -> None:
+    """Every page of it is suspected in the end; just that decision will be asked about afterwards."""
+    world = World(pages=1_500, sample=500)
+    world.alter("milan", *world.files)
+    world.run(minutes=5)
+    seen = world.view()
+    decision = decide(seen, world.policy)
+
+    document = write_down(seen, world.policy, decision, world.wall)
+    assert len(seen.standing.suspects("milan", world.policy.service)) > 1_000
+    assert len(json.dumps(document)) < 20_000
+    assert decide(*read_back(json.loads(json.dumps(document)))) == decision
+
+
 def test_only_what_changed_is_worth_writing_down_again() -> None:
     """Time passes each second; verdicts, orders and the zone do not change each second."""
     before, later = view(), view(milan=up(well=9030.0))

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from mirrord.control.looking import Looker
 from mirrord.control.works import Works
-from mirrord.decide import Move, Policy, View, if_it_went_down, reason_of
+from mirrord.decide import Move, Policy, View, reason_of, who_would_take_over
 from mirrord.errors import BadUsage, Braked, MirrordError, Unavailable
 from mirrord.health import Target, freshly
 from mirrord.journal import Event
@@ -185,10 +185,11 @@ class _Drill:
         if self.view.serving is None:
             raise Unavailable(f"nobody knows which mirror serves {self.policy.service}")
         dead = members(self.view.serving)[0]
-        decision = if_it_went_down(self.view, self.policy, dead)
+        decision = who_would_take_over(self.view, self.policy, dead)
         if not isinstance(decision, Move):
             raise Unavailable(f"if {dead} went down, readers would stay: {reason_of(decision)}")
-        return decision, f"if {dead} went down, readers would go to {decision.target}"
+        asked = ", once a person said yes" if decision.agreed else ""
+        return decision, f"if {dead} went down, readers would go to {decision.target}{asked}"
 
     def _stands(self) -> Expected:
         """Return what stands at the shadow names; raises Braked where it is somebody else's."""
