@@ -14,6 +14,7 @@ import pytest
 from mirrord.errors import BadConfig, Refused, Unavailable
 from mirrord.journal import Journal
 from mirrord.switches import Kind, LexiconSettings, SentKind, ZoneState, open_switch
+from mirrord.switches.lexicon import _value
 from mirrord.switches.transaction import Patience
 from tests.conftest import Lab
 from tests.lab.api import ApiDoor
@@ -21,7 +22,7 @@ from tests.lab.nameserver import NameServer
 from tests.lab.ports import free_port
 from tests.lab.powerdns import PowerDns
 from tests.lexicon_to_be_killed import WWW, lexicon
-from tests.switching import TEXT, Desk, endpoint, human
+from tests.switching import NAMES, TEXT, Desk, endpoint, human
 
 ROOT = Path(__file__).resolve().parent.parent
 MILAN, LYON = "192.0.2.10", "198.51.100.20"
@@ -89,7 +90,8 @@ def test_names_are_moved_through_a_providers_interface(
     servers: tuple[NameServer, ...], door: ApiDoor, journal: Journal, pdns: PowerDns
 ) -> None:
     """The primary's interface takes it, the secondary follows, and both are asked by DNS what readers get."""
-    both = replace(lexicon(door.url, pdns.token), authoritative=tuple(endpoint(server) for server in servers))
+    followers = tuple(endpoint(server) for server in servers)
+    both = replace(lexicon(door.url, pdns.token), authoritative=followers, names=NAMES)
     controller = Desk(open_switch(both), journal)
     first = controller.move("milan")
     moved = controller.move("lyon")
@@ -98,8 +100,9 @@ def test_names_are_moved_through_a_providers_interface(
     assert (first.kind, moved.kind, back.kind) == (Kind.DONE, Kind.DONE, Kind.DONE)
     assert set(back.followers) == {str(endpoint(server)) for server in servers}
     for server in servers:
-        assert server.query(WWW, "A") == {"203.0.113.30", "203.0.113.31"}
-        assert server.query(WWW, "AAAA") == {"2001:db8::30"}
+        for name in NAMES:
+            assert server.query(name, "A") == {"203.0.113.30", "203.0.113.31"}
+            assert server.query(name, "AAAA") == {"2001:db8::30"}
         assert fences(server) == ["oslo"]
     assert controller.look().comparison.state is ZoneState.OURS
     assert moved.follow_by == (moved.committed or 0) + 300
@@ -223,15 +226,15 @@ def test_an_interface_that_is_not_there_is_told(journal: Journal, pdns: PowerDns
 # -- somebody else
 
 
-def test_what_somebody_changed_before_is_not_overwritten(at_milan: Desk, pdns: PowerDns) -> None:
-    """The plan expects what we left: at anything else nothing is written."""
+def test_what_somebody_changed_before_is_not_overwritten(at_milan: Desk, door: ApiDoor, pdns: PowerDns) -> None:
+    """The plan expects what we left: at anything else nothing is written, not even a claim."""
     change = at_milan.plan("lyon")
     human(pdns, ("replace", "www", 60, "A", "192.0.2.99"))
 
     result = at_milan.run(change)
     assert (result.kind, result.exit_code) == (Kind.UNCHANGED, 5)
     assert "A is 192.0.2.99 where we left 192.0.2.10" in result.text
-    assert (pdns.query(WWW, "A"), fences(pdns)) == ({"192.0.2.99"}, ["milan"])
+    assert (pdns.query(WWW, "A"), fences(pdns), door.writes) == ({"192.0.2.99"}, ["milan"], 0)
 
 
 def test_who_comes_between_the_look_and_the_claim_is_seen_and_the_claim_taken_back(
@@ -268,6 +271,21 @@ def test_what_somebody_adds_half_way_stays_and_is_told(at_milan: Desk, door: Api
     assert at_milan.look().comparison.state is ZoneState.FOREIGN
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("v=1 epoch=2 target=lyon", "v=1 epoch=2 target=lyon"),
+        ('"v=1 epoch=2 target=lyon"', "v=1 epoch=2 target=lyon"),
+        ('"v=1 epoch=2 " "target=lyon"', "v=1 epoch=2 target=lyon"),
+        (r'"say \"lyon\""', 'say "lyon"'),
+    ],
+    ids=["plain", "quoted", "in pieces", "with quotes inside"],
+)
+def test_a_txt_is_read_however_a_provider_writes_it(written: str, read: str) -> None:
+    """Each has its own way with quotes; taken at its word, our own TXT would be a stranger's."""
+    assert _value("TXT", written) == (read,)
+
+
 # -- credentials and settings
 
 
@@ -292,6 +310,17 @@ def test_a_wrong_token_is_refused_and_stands_in_no_sentence(journal: Journal, do
     assert "401" in str(caught.value)
     assert "no-such-token" not in str(caught.value)
     assert "no-such-token" not in repr(lexicon(door.url, "no-such-token-1234"))
+
+
+def test_a_secret_that_the_library_repeats_is_taken_out_of_its_sentence(door: ApiDoor) -> None:
+    """Providers put tokens into addresses, and `requests` puts addresses into its errors."""
+    door.on_request = lambda _method, _writes: 500
+    settings = lexicon(door.url, "token")
+    secrets = {**settings.secrets, "pdns_server": lambda: f"{door.url}/s3cret"}
+
+    with pytest.raises(Unavailable, match=r"500 Server Error.*\*\*\*") as caught:
+        open_switch(replace(settings, options={}, secrets=secrets)).read()
+    assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
