@@ -38,6 +38,7 @@ SCHEMA = 1
 
 _RUN = (b".php", b".phtml", b".phar", b".cgi", b".fcgi", b".shtml", b".asp", b".aspx", b".jsp")
 _NOT_A_NAME = frozenset((b"", b".", b".."))
+_WEIGHTS = ("B", "kB", "MB", "GB", "TB")
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LINE = re.compile(rb"(\\?)([0-9a-f]{64})  (.+)", re.DOTALL)
@@ -90,6 +91,15 @@ def quote(path: bytes) -> str:
     """Write a path for a sentence: in quotes, on one line, and printable whatever its bytes are."""
     text = path.decode("utf-8", "backslashreplace")
     return "'" + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text) + "'"
+
+
+def weigh(count: float) -> str:
+    """Write an amount of bytes for people: `98.3 MB`, in powers of ten as disks are sold."""
+    unit = 0
+    while count >= 999.5 and unit < len(_WEIGHTS) - 1:
+        count /= 1000
+        unit += 1
+    return f"{count:.0f} {_WEIGHTS[unit]}" if unit == 0 or count >= 100 else f"{count:.1f} {_WEIGHTS[unit]}"
 
 
 @dataclass(frozen=True, slots=True)

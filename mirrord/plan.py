@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from mirrord.delta import Delta
-from mirrord.manifest import Entry, Manifest, SnapshotId, difference
+from mirrord.manifest import Entry, Manifest, SnapshotId, difference, weigh
 
 Compare = Callable[[Entry, Entry], Delta | None]
 """How the second file is made of the first; None where it is better sent whole."""
@@ -199,5 +199,5 @@ def brake(before: Manifest, after: Manifest, guard: Guard) -> str | None:
     if 2 * gone > had:
         return f"{gone} of {had} files would be removed or emptied, more than half of the site"
     if 2 * after.size < before.size:
-        return f"the site would shrink from {before.size} to {after.size} bytes, by more than half"
+        return f"the site would shrink from {weigh(before.size)} to {weigh(after.size)}, by more than half"
     return None

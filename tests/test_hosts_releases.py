@@ -573,7 +573,7 @@ def test_something_that_went_wrong_once_in_staging_is_put_right(disk: Disk, publ
 def test_a_disk_without_room_for_a_lock_is_full_too(publisher: Publisher) -> None:
     """Not a byte fits: that must not look like a lock of somebody else, to be watched for a minute."""
     disk = Disk(room=100)
-    with pytest.raises(Full, match="its disk is full: 100 bytes are free"):
+    with pytest.raises(Full, match="its disk is full: 100 B are free"):
         publisher.publish(MemoryFiles(disk), publisher.take(SITE))
 
     assert disk.tree() == {}

@@ -174,7 +174,7 @@ def test_more_than_half_of_the_bytes_is_too_much_though_few_files_go() -> None:
     before = Manifest.of({**numbered(99).entries, b"big": entry("x" * 1000)})
     after = Manifest.of({**numbered(99).entries, b"big": entry("x")})
 
-    assert "shrink from 1396 to 397 bytes" in (brake(before, after, Guard()) or "")
+    assert "shrink from 1.4 kB to 397 B" in (brake(before, after, Guard()) or "")
 
 
 def test_a_foreign_manifest_links_what_we_have_too_and_weighs_what_the_card_says() -> None:

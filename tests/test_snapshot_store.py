@@ -336,7 +336,7 @@ def test_free_space_is_asked_first(ground: Ground, lab: Lab) -> None:
     ground.store.directory.symlink_to(disk.folder)
     ground.write({"large": b"x" * (4 << 20)})
 
-    with pytest.raises(Full, match=r"bytes are needed in .* are free; make room there") as caught:
+    with pytest.raises(Full, match=r"MB are needed in .* are free; make room there") as caught:
         ground.take()
     assert ground.reads == 0
     assert caught.value.needed is not None
@@ -537,6 +537,6 @@ def test_a_target_without_room_is_called_full_before_anything_is_written(ground:
     taken = ground.take()
     disk = lab.small_disk(1024)
 
-    with pytest.raises(Full, match="bytes are needed"):
+    with pytest.raises(Full, match="are needed"):
         ground.store.restore(taken.snapshot.id, disk.folder / "restored")
     assert list(disk.folder.iterdir()) == []

@@ -11,11 +11,10 @@ import time
 from datetime import UTC, datetime
 from itertools import pairwise
 
-from mirrord.manifest import unstamp
+from mirrord.manifest import unstamp, weigh
 
 _TRICKS = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _STEPS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
-_SIZES = ("B", "kB", "MB", "GB", "TB")
 
 
 def age(seconds: float) -> str:
@@ -46,12 +45,8 @@ def clock(stamped: str, now: datetime | None = None) -> str:
 
 
 def size(count: float) -> str:
-    """Say an amount of bytes: `98.3 MB`, in powers of ten as disks are sold."""
-    unit = 0
-    while count >= 999.5 and unit < len(_SIZES) - 1:
-        count /= 1000
-        unit += 1
-    return f"{count:.0f} {_SIZES[unit]}" if unit == 0 or count >= 100 else f"{count:.1f} {_SIZES[unit]}"
+    """Say an amount of bytes: `98.3 MB`."""
+    return weigh(count)
 
 
 def many(count: int, what: str) -> str:

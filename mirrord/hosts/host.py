@@ -62,7 +62,7 @@ from mirrord.hosts.steps import Flight, Pause, Steps, need
 from mirrord.hosts.trees import Comparison, Tree, gather, list_tree, tree_of
 from mirrord.hosts.trying import Trial
 from mirrord.hosts.verifying import Proving, inspected, prove
-from mirrord.manifest import OWN_FOLDER, Signed, SnapshotId, show
+from mirrord.manifest import OWN_FOLDER, Signed, SnapshotId, show, weigh
 from mirrord.plan import Plan, Survey
 
 T = TypeVar("T")
@@ -369,8 +369,8 @@ class FilesHold:
         """Take the lock; list what `ahead` links from meanwhile."""
         if self.found.free is not None and self.found.free < _LEAST:
             raise Full(
-                f"{self._layout.mirror}: taking the lock: its disk is full: {self.found.free} bytes are free; make room"
-                " there, or keep fewer releases (mirror.sftp.keep)",
+                f"{self._layout.mirror}: taking the lock: its disk is full: {weigh(self.found.free)} are free;"
+                " make room there, or keep fewer releases (mirror.sftp.keep)",
                 _LEAST,
                 self.found.free,
             )

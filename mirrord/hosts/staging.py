@@ -54,7 +54,7 @@ from mirrord.hosts.trees import (
     tree_of,
     tree_with,
 )
-from mirrord.manifest import OWN_FOLDER, Entry, Manifest, Signed, SnapshotId, show
+from mirrord.manifest import OWN_FOLDER, Entry, Manifest, Signed, SnapshotId, show, weigh
 from mirrord.plan import LEAST_COPIED, Patching, Plan, Survey
 
 _BLOCK = 4096
@@ -503,8 +503,8 @@ class Staging:
 
     def _full(self, needed: int, free: int) -> Full:
         return Full(
-            f"{self._doing}: its disk is full: {needed} bytes are needed and {free} are free; make room there, or"
-            " keep fewer releases (mirror.sftp.keep)",
+            f"{self._doing}: its disk is full: {weigh(needed)} are needed and {weigh(free)} are free; make room there,"
+            " or keep fewer releases (mirror.sftp.keep)",
             needed=needed,
             free=free,
         )
@@ -577,7 +577,7 @@ class Staging:
             raise self._full(needed, space.value)
         full = next((outcome for outcome in failed if outcome.trouble is Trouble.FULL), None)
         if again and full is not None:
-            told = f"it says that {space.value} bytes are free" if space.good else "it does not tell how much is free"
+            told = f"it says that {weigh(space.value)} are free" if space.good else "it does not tell how much is free"
             raise Full(
                 f"{self._doing}: its disk or the account's quota is full, most likely: it says {full.text!r} to a write"
                 f" ({told}); make room there, or keep fewer releases (mirror.sftp.keep)",

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mirrord.errors import Full, Locked, MirrordError, Refused
+from mirrord.manifest import weigh
 
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _REFUSED = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
@@ -36,7 +37,7 @@ def door(who: str, doing: str, folder: Path) -> Iterator[None]:
         where = f" ({os.fsdecode(e.filename)})" if e.filename else ""
         if e.errno in _FULL:
             free = free_bytes(folder)
-            left = "" if free is None else f", {free} bytes are free"
+            left = "" if free is None else f", {weigh(free)} are free"
             raise Full(
                 f"{who}: {doing}: the disk of {folder} is full ({why}){left}; make room there", None, free
             ) from e

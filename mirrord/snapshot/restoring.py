@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mirrord.errors import BadUsage, Cancelled, Damaged, Full
-from mirrord.manifest import Entry, Manifest
+from mirrord.manifest import Entry, Manifest, weigh
 from mirrord.snapshot import Progress, disk
 from mirrord.snapshot.objects import Objects, hash_file, no_count, write_all
 
@@ -39,7 +39,7 @@ def restore(
     _check_target(into, doing)
     free = disk.free_bytes(into.parent)
     if free is not None and free < manifest.size and not _shares(manifest, objects, into.parent):
-        text = f"{doing}: {manifest.size} bytes are needed in {into.parent}, {free} are free; make room there"
+        text = f"{doing}: {weigh(manifest.size)} are needed in {into.parent}, {weigh(free)} are free; make room there"
         raise Full(text, manifest.size, free)
     beside = into.with_name(f".{into.name}.restoring")
     disk.remove([beside])

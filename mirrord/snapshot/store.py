@@ -23,7 +23,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from mirrord.errors import BadUsage, Braked, Cancelled, Damaged, Full, MirrordError
-from mirrord.manifest import Difference, Manifest, Signed, Snapshot, SnapshotId, difference, quote
+from mirrord.manifest import Difference, Manifest, Signed, Snapshot, SnapshotId, difference, quote, weigh
 from mirrord.plan import Guard, brake
 from mirrord.snapshot import Progress, disk
 from mirrord.snapshot.numbering import Found, Gone, gone_after, next_snapshot, publish_times
@@ -387,8 +387,8 @@ class Store:
             raise
         intake.close()
         raise Full(
-            f"{self.site}: taking a snapshot: {needed} bytes are needed in {self.directory}, {free} are free; make room"
-            " there, or keep fewer snapshots (snapshot.keep)",
+            f"{self.site}: taking a snapshot: {weigh(needed)} are needed in {self.directory}, {weigh(free)} are"
+            " free; make room there, or keep fewer snapshots (snapshot.keep)",
             needed,
             free,
         )
