@@ -96,6 +96,8 @@ class Promises:
         impeded = world.held or world.pending or world.zone != "ours" or world.standing.clock or asks_today(world)
         waiting = [] if impeded or not in_sight_at_all(world) else [n for n in world.here if plainly_gone(world, n)]
         self.waiting_since = {name: self.waiting_since.get(name, world.now) for name in waiting}
+        if not waiting:
+            return
         rules = world.thresholds
         in_time = rules.fall * rules.every + dwell(world) + (1 + len(world.names)) * rules.timeout + 2 * rules.every
         since = world.now - in_time
