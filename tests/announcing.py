@@ -128,13 +128,21 @@ dwell = "1s"
 
 
 @contextlib.contextmanager
-def announced(lab: Lab, kind: str = "bird") -> Iterator[Announced]:
-    """Make a publisher whose readers are at milan, without a daemon."""
+def announced(lab: Lab, kind: str = "bird", *, sooner: bool = False) -> Iterator[Announced]:
+    """Make a publisher whose readers are at milan, without a daemon.
+
+    `sooner`: the router loses patience with a silent neighbour after seconds, not minutes; all else is the document's.
+    """
+
+    def bird(text: str) -> str:
+        patience = "graceful restart on;\n\tgraceful restart time 1;\n\thold time 3;"
+        return text.replace("\tgraceful restart on;", f"\t{patience}") if sooner else text
+
     with Net() as net:
         folder = lab.folder("announced")
         file = folder / "own" / "web.conf"
         file.parent.mkdir()
-        router = lab.bird("router", settings_of("The router's"), prefix=net.router.prefix)
+        router = lab.bird("router", bird(settings_of("The router's")), prefix=net.router.prefix)
         # Answers unless our network is gone. Not the router's BGP port: a knock there looks like a restart of ours.
         lab.nginx(lab.folder("empty"), addresses=list(ROUTER), port=PORT, prefix=net.router.prefix)
         mirrors = {}
@@ -148,8 +156,8 @@ def announced(lab: Lab, kind: str = "bird") -> Iterator[Announced]:
         speaker: Server
         if kind == "bird":
             text = settings_of("The speaker's").replace("/etc/bird/mirrord/web.conf", str(file))
-            speaker = bird = lab.bird("speaker", text, prefix=net.speaker.prefix)
-            more = f'socket = "{bird.control}"'
+            speaker = speaks = lab.bird("speaker", bird(text), prefix=net.speaker.prefix)
+            more = f'socket = "{speaks.control}"'
         else:
             text = settings_of("exabgp.conf").replace("/etc/exabgp/mirrord/web.routes", str(file))
             speaker = exabgp = lab.exabgp(text, prefix=net.speaker.prefix)

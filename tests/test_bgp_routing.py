@@ -63,6 +63,20 @@ def restarted(server: Bird) -> None:
     server.start()
 
 
+def test_a_speaker_that_hangs_for_long_loses_nobody(lab: Lab) -> None:
+    """Neither when the router takes it for dead, nor when it no longer expects it back soon: the last route stays."""
+    with announced(lab, sooner=True) as made, reading(made.net, PORT) as reader:
+        made.established()
+        made.speaker.pause()
+        until(lambda: "Established" not in made.router.ask("show", "protocols"), 20, "the router to lose patience")
+        until(lambda: "(65535,6)" in made.router.ask("show", "route", "all"), 20, "the route to be long lived")
+        steadily(lambda: made.net.leads_to("milan"), 2, "the route to stay")
+        made.speaker.resume()
+
+    assert reader.answered_by == ["milan"]
+    assert reader.lost == []
+
+
 @pytest.mark.parametrize("who", ["speaker", "router"])
 @pytest.mark.parametrize("restart", [killed, restarted])
 def test_neither_bird_loses_a_reader_by_a_restart(made: Announced, who: str, restart: Callable[[Bird], None]) -> None:

@@ -147,8 +147,9 @@ def visit(address):
     with lock:
         lines.append([at, time.time() - at, by])
 threading.Thread(target=lambda: (sys.stdin.read(), end.set()), daemon=True).start()
-threads, number, due = [], 0, time.monotonic()
+visit(addresses[0])
 print("ready", flush=True)
+threads, number, due = [], 1, time.monotonic()
 while not end.is_set():
     thread = threading.Thread(target=visit, args=(addresses[number % len(addresses)],))
     thread.start()
