@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mirrord.control.drilling import due, overdue
 from mirrord.journal import Journal
 from mirrord.switches import plan_change
 from tests.conftest import Lab
+from tests.controlling import controller
 from tests.lab.nameserver import zone_text
 from tests.lab.publisher import NAME, ZONE, Publisher, publisher
 from tests.lab.waiting import until
@@ -116,3 +119,23 @@ def test_the_schedule_drills_by_itself(lab: Lab) -> None:
         assert site.verb("sync")["exit"] == 0
         site.daemon.start()
         until(lambda: site.primary.holds(SHADOW, "A", site.hosts["milan"].address), 80, "a drill")
+
+
+def test_status_nags_after_ninety_days_and_after_a_failed_drill(tmp_path: Path) -> None:
+    """A way out that nobody tried for a season is a hope; one that failed is less."""
+    day, begun = 86_400.0, 1_795_000_000.0
+    with controller(tmp_path, daemon=True) as home:
+        at_first = [overdue(home.works, begun), overdue(home.works, begun + 89 * day)]
+        never = overdue(home.works, begun + 91 * day)
+        home.works.journal.keep("drill web", {"at": begun, "ok": True})
+        lately, long_ago = overdue(home.works, begun + 89 * day), overdue(home.works, begun + 91 * day)
+        home.works.journal.keep("drill web", {"at": begun, "ok": False})
+        failed = overdue(home.works, begun + day)
+        scheduled = due(home.works, "web", begun + 91 * day)
+
+    assert at_first == [[], []]
+    assert [text[:24] for text in never] == ["web: last drilled never:"]
+    assert lately == []
+    assert [text[:30] for text in long_ago] == ["web: last drilled 91 days ago:"]
+    assert [text[:26] for text in failed] == ["web: the last drill failed"]
+    assert not scheduled, "nobody asked for drills by themselves"
