@@ -216,7 +216,7 @@ class Moves:
                 (outcome,) = yield Flight([MakeFolder(self.layout.serve)], ordered=True)
                 need(outcome, self._doing)
         left = [path for path in note.moved if path in staged]
-        gone = [path for path in note.removed if path in there]
+        gone = [path for path in note.removed if _is_file(there.get(path))]  # a folder of that name is new, or older
         yield from self._make_undo((*left, *gone))
         for turn in range(_LAST):
             yield from self._come([path for path in left if rank(path) == turn], gone, there, saved)
@@ -375,7 +375,7 @@ class Moves:
             if outcome.trouble is not Trouble.MISSING:
                 need(outcome, self._doing)
         kept = [path for path, told in saved.items() if told.kind is not Kind.FOLDER]
-        added = [path for path in note.added if path in there and path not in kept]
+        added = [path for path in note.added if _is_file(there.get(path)) and path not in kept]
         blocking = [p for p in added if p in _folders(kept) or not set(kept).isdisjoint(_folders([p]))]
         yield from self._drop(blocking)
         for turn in range(_LAST + 1):
@@ -413,6 +413,10 @@ class Moves:
 
 class Incomplete(Unavailable):
     """What was moved does not stand where it was moved to."""
+
+
+def _is_file(told: Attributes | None) -> bool:
+    return told is not None and told.kind is not Kind.FOLDER
 
 
 def _folders(paths: Iterable[bytes]) -> list[bytes]:
