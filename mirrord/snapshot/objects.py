@@ -23,9 +23,9 @@ from mirrord.snapshot import disk
 SMALL = 1 << 20
 """Bytes; up to so many are read at once."""
 _PIECE = 1 << 20
-_GROUP = 256
-"""New files in one folder: ext4 puts them near it, and where that is full it looks long for every single one."""
+_TAKEN = frozenset((errno.ENOTEMPTY, errno.EEXIST))
 _LOST = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EIO))
+_ACCESS = os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _BLOCK = 4096
 """A smaller file is never shared with the source: there is nothing to be saved."""
 
@@ -64,8 +64,7 @@ class Objects:
 
     def path(self, digest: bytes) -> bytes:
         """Return where a content is kept."""
-        name = digest.hex().encode()
-        return b"%b%b/%b" % (self._base, name[:2], name[2:])
+        return self._base + place_of(digest)
 
     def has(self, digest: bytes, size: int) -> bool:
         """Tell whether a content of this size is here."""
@@ -91,6 +90,13 @@ class Objects:
             f" {self.folder.parent} back from a backup, or have what the source still has read anew"
         )
 
+    def groups(self) -> frozenset[bytes]:
+        """Return the folders that are there: the first two digits of every content's digest. Raises OSError."""
+        try:
+            return frozenset(os.listdir(self._base))  # noqa: PTH208 - bytes; Path knows only text
+        except FileNotFoundError:
+            return frozenset()
+
     def names(self) -> Iterator[tuple[str, Path]]:
         """Yield every content's digest in hex, and its file."""
         if not self.folder.is_dir():
@@ -100,8 +106,18 @@ class Objects:
                 yield group.name + file.name, file
 
 
+def place_of(digest: bytes) -> bytes:
+    """Return where a content stands below the folder of all: two digits, then the others."""
+    name = digest.hex().encode()
+    return b"%b/%b" % (name[:2], name[2:])
+
+
 class Intake:
-    """New contents of one snapshot, written into `incoming` until `settle` puts them all in their places."""
+    """New contents of one snapshot, written into `incoming` until `settle` puts them all in their places.
+
+    There they stand in the same folders as in their places: a folder that is new goes to its place as a whole, which
+    spares a first take a rename for each file.
+    """
 
     def __init__(
         self,
@@ -122,9 +138,11 @@ class Intake:
         self._likely = likely
         self._clone = clone
         self._cloning: dict[int, bool] = {}
-        self._new: dict[bytes, bytes] = {}
+        self._new: set[bytes] = set()
+        self._groups: dict[bytes, list[bytes]] = {}
         self._count = 0
         with self._door():
+            self._there = objects.groups()
             incoming.mkdir(parents=True)
             self._syncing = disk.Syncing(incoming)
 
@@ -157,17 +175,25 @@ class Intake:
     def settle(self) -> None:
         """Sync everything that was written, then put it in its place; raises Full and others of ours."""
         with self._door():
-            self._syncing.finish(list(self._new.values()))
-            touched: set[bytes] = set()
-            for digest, file in self._new.items():
-                place = self._objects.path(digest)
-                folder = place[: place.rindex(b"/")]
-                if folder not in touched:
-                    Path(os.fsdecode(folder)).mkdir(parents=True, exist_ok=True)
-                    touched.add(folder)
-                os.rename(file, place)  # noqa: PTH104 - done for each file
-            if touched:
-                self._syncing.finish([*sorted(touched), os.fsencode(self._objects.folder)])
+            self._syncing.finish([self._base + place_of(digest) for digest in self._new])
+            if not self._groups:
+                return
+            self._objects.folder.mkdir(parents=True, exist_ok=True)
+            objects = os.fsencode(self._objects.folder)
+            for group, names in self._groups.items():
+                self._settle_group(self._base + group, b"%b/%b" % (objects, group), names)
+            self._syncing.finish([*(b"%b/%b" % (objects, group) for group in sorted(self._groups)), objects])
+
+    @staticmethod
+    def _settle_group(new: bytes, place: bytes, names: list[bytes]) -> None:
+        """Put one folder in its place, or its files where the place has others already."""
+        try:
+            os.rename(new, place)  # noqa: PTH104 - bytes, as all that is done for many files
+        except OSError as e:
+            if e.errno not in _TAKEN:
+                raise
+            for name in names:
+                os.rename(b"%b/%b" % (new, name), b"%b/%b" % (place, name))  # noqa: PTH104 - the same
 
     def close(self) -> None:
         """Drop whatever was not settled."""
@@ -189,7 +215,7 @@ class Intake:
 
     def _write(self, digest: bytes, data: bytes) -> None:
         with self._door():
-            target, self._new[digest] = self._new_file()
+            target = os.open(self._base + self._enlist(digest), _ACCESS | os.O_WRONLY, 0o444)
             try:
                 write_all(target, data)
             finally:
@@ -230,24 +256,33 @@ class Intake:
 
     def _put(self, digest: bytes | None, size: int, file: bytes) -> None:
         """Keep a written file, or drop it where it is torn or here already."""
-        if digest is None or self._known(digest, size):
-            with self._door():
+        with self._door():
+            if digest is None or self._known(digest, size):
                 _unlink(file)
-        else:
-            self._new[digest] = file
+            else:
+                os.rename(file, self._base + self._enlist(digest))  # noqa: PTH104 - bytes, as for small files
 
     def _known(self, digest: bytes, size: int) -> bool:
-        return digest in self._new or self._objects.has(digest, size)
+        if digest in self._new:
+            return True
+        return bool(self._there) and self._objects.has(digest, size)
+
+    def _enlist(self, digest: bytes) -> bytes:
+        """Take a content down as new; return where it is to stand below `incoming`."""
+        place = place_of(digest)
+        group, _, name = place.partition(b"/")
+        if group not in self._groups:
+            os.mkdir(self._base + group)  # noqa: PTH102 - bytes, as all that is done for each file
+            self._groups[group] = []
+        self._groups[group].append(name)
+        self._new.add(digest)
+        return place
 
     def _new_file(self, *, readable: bool = False) -> tuple[int, bytes]:
-        group, place = divmod(self._count, _GROUP)
-        folder = b"%b%d" % (self._base, group)
-        if not place:
-            os.mkdir(folder)  # noqa: PTH102 - bytes, as all that is done for each file
+        """Create a file whose digest is not known yet; its name is longer than any group's."""
         self._count += 1
-        file = b"%b/%d" % (folder, place)
-        access = os.O_RDWR if readable else os.O_WRONLY
-        return os.open(file, access | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444), file
+        file = b"%bunnamed-%d" % (self._base, self._count)
+        return os.open(file, _ACCESS | (os.O_RDWR if readable else os.O_WRONLY), 0o444), file
 
     def _door(self) -> AbstractContextManager[None]:
         return disk.door(self._objects.who, "storing what was read", self._objects.folder.parent)
