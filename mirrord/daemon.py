@@ -27,7 +27,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from mirrord.config import Settings, load
-from mirrord.control import doctoring, drilling, moving
+from mirrord.control import doctoring, drilling, examining, moving  # noqa: F401 - examining: see `control.desk`
 from mirrord.control.crew import make_crew
 from mirrord.control.desk import Desk
 from mirrord.control.inbox import Inbox

@@ -3,7 +3,8 @@
 One method a verb, the same whether a daemon runs (its server calls the desk) or not (the command line
 does). Arguments and results are plain JSON values. The desk orders work and words the answers; what is
 judged and decided is said in `mirrord.health` and `mirrord.decide`, and whatever changes is asked of the
-thread that owns it.
+thread that owns it. What only one verb needs it loads itself, so that `sync` waits for none of it; the daemon has all
+of it loaded from the start, since an upgrade may change the files under it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from mirrord import records
-from mirrord.control import drilling, examining, moving, showing
+from mirrord.control import showing
 from mirrord.control.looking import Looker
 from mirrord.control.mind import Mind, Reading
 from mirrord.control.outgoing import Outgoing
@@ -113,6 +114,8 @@ class Desk:
 
     def mirror_check(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
         """Try what one mirror can do, and whether its web server serves what is put there."""
+        from mirrord.control import examining
+
         (name,) = self.outgoing.publishable([str(asked.get("mirror", ""))])
         return examining.examine(self.works, name, lambda text: talk({"event": "say", "text": text}))
 
@@ -141,6 +144,8 @@ class Desk:
 
     def _one_look(self, services: list[str]) -> None:
         """Without a daemon, look once at everything and read the zones: it has to do."""
+        from mirrord.control import moving
+
         seen = self.looker.round(self.mind.standing)
         self.mind.saw(seen, self._alone_rules(), self.looker.published())
         for service in services:
@@ -158,6 +163,8 @@ class Desk:
 
     def switch(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:
         """Move readers by hand: show it (dry_run), or carry out exactly what was shown."""
+        from mirrord.control import moving
+
         settings = self.works.settings
         service = settings.service(str(asked.get("service", ""))).name
         adopt, override = bool(asked.get("adopt")), asked.get("override")
@@ -205,6 +212,8 @@ class Desk:
 
     def _read_for_switch(self, service: str, policy: Policy, asked: dict[str, Any]) -> tuple[View, Reading]:
         """Read the zone now, find out first what became of an open plan, and put the view together."""
+        from mirrord.control import moving
+
         settle = bool(asked.get("settle", not asked.get("dry_run")))
         attended = moving.attend(self.works, service, None, policy, settle=settle, adopt=False)
         if (resolved := attended.resolved) is not None:
@@ -215,6 +224,8 @@ class Desk:
         return self._ask(lambda: self.mind.view(service, now=time.monotonic())), attended.reading
 
     def _carry_out(self, plan: Change, view: View, permission: Permission, who: str) -> dict[str, Any]:
+        from mirrord.control import moving
+
         service, target = plan.service, plan.target
         # While a person moves readers the daemon does not, nor does it take what it reads meanwhile for news.
         self._ask(lambda: self.mind.claim(service, f"{who} is moving readers to {target}"))
@@ -249,6 +260,8 @@ class Desk:
 
     def drill(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:
         """Rehearse a failover of services on shadow names."""
+        from mirrord.control import drilling
+
         services = self._services(asked.get("service"))
         if not self._daemon:
             self._one_look(services)

@@ -11,13 +11,17 @@ import random
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from mirrord import probe
 from mirrord.control.works import Works
 from mirrord.health import Fresh, Round, Standing, Target, freshly
 from mirrord.journal import Run
 from mirrord.manifest import SnapshotId
-from mirrord.probe import Listings, Look, Marker
+from mirrord.probe.listings import Listings
+
+if TYPE_CHECKING:
+    from mirrord.probe import Look
 
 
 class Looker:
@@ -90,7 +94,7 @@ def look_at(works: Works, target: Target, listings: Listings) -> Look:
     """Make what a look at a target needs to know by the settings alone. Raises BadConfig."""
     settings = works.settings
     http = settings.mirror(target.mirror).http
-    return Look(
+    return probe.Look(
         target=target,
         url=settings.site.url,
         site=settings.site.name,
@@ -101,6 +105,6 @@ def look_at(works: Works, target: Target, listings: Listings) -> Look:
         timeout=settings.probe.timeout,
         names=frozenset({settings.site.host, *(name for s in settings.services for name in s.names)}),
         ca_file=None if http.ca_file is None else str(http.ca_file),
-        markers=tuple(Marker(marker.path, marker.contains) for marker in http.markers),
+        markers=tuple(probe.Marker(marker.path, marker.contains) for marker in http.markers),
         sample=settings.probe.sample,
     )

@@ -184,6 +184,8 @@ class Publishing:
 
         def got_on(done: Progress) -> None:
             self._pulse.expect(doing, STANDSTILL + (done.bytes_total - done.bytes_done) / SLOWEST)
+            if done.bytes_done:
+                self._viewer.get_ready()
             seen(mirror, done)
 
         self._pulse.expect(doing, STANDSTILL + signed.manifest.size / SLOWEST)

@@ -11,13 +11,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mirrord import records
 from mirrord.config.model import Mirror
-from mirrord.control import drilling
 from mirrord.control.mind import Mind, Reading
-from mirrord.control.moving import Moved
 from mirrord.control.plans import Offer, Rehearsed
 from mirrord.control.works import Works
 from mirrord.decide import Decision, Move, Permission, Policy, Protection, View, decide, explain, may_switch, protected
@@ -30,6 +28,9 @@ from mirrord.report.status import Daemon, Facts, MirrorState, Moment, ServiceSta
 from mirrord.report.status import status as build_status
 from mirrord.rules import members
 from mirrord.switches import Change, Expected, Following
+
+if TYPE_CHECKING:
+    from mirrord.control.moving import Moved
 
 __all__ = [
     "change",
@@ -305,6 +306,8 @@ def unmoved(service: str, target: str, view: View) -> dict[str, Any]:
 
 def status(works: Works, mind: Mind, *, running: bool, since: float) -> dict[str, Any]:
     """Put together everything that `status` rests on."""
+    from mirrord.control import drilling
+
     now, wall = time.monotonic(), time.time()
     settings, journal = works.settings, works.journal
     warnings = mind.troubles()

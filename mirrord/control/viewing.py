@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from mirrord import probe
 from mirrord.control.looking import look_at
@@ -23,9 +24,12 @@ from mirrord.health import Target
 from mirrord.hosts import Step
 from mirrord.journal import Event
 from mirrord.manifest import Manifest, SnapshotId, is_plain, quote, show
-from mirrord.probe import Listings, Viewed
+from mirrord.probe.listings import Listings
 from mirrord.publish import Published
 from mirrord.siblings import base_of, groups
+
+if TYPE_CHECKING:
+    from mirrord.probe import Viewed
 
 _log = logging.getLogger(__name__)
 
@@ -92,7 +96,14 @@ class Viewer:
         """Start with no listing read."""
         self._works = works
         self._listings = Listings(keep=2)
+        self._ready = False
         self._dice = random.Random()  # noqa: S311 (which files are drawn must only be hard to foresee, not secret)
+
+    def get_ready(self) -> None:
+        """Have a worker load what looks, while the bytes still travel; once is enough."""
+        if not self._ready:
+            self._ready = True
+            self._works.probing.submit(lambda: probe.view)
 
     def view(self, published: Published, suspects: Collection[bytes] = ()) -> Published:
         """Return the result of a publish with what a reader saw after it; raises nothing.

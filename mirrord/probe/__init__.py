@@ -16,11 +16,30 @@ judged by `mirrord.health`.
     fetching.py  a copy's files for `mirrord.trust`, as any reader may fetch them
 """
 
-from mirrord.probe.fetching import fetcher
-from mirrord.probe.listings import Listings
-from mirrord.probe.looking import Look, look
-from mirrord.probe.markers import Marker
-from mirrord.probe.rounds import look_around
-from mirrord.probe.viewing import Viewed, view
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mirrord.probe.fetching import fetcher
+    from mirrord.probe.listings import Listings
+    from mirrord.probe.looking import Look, look
+    from mirrord.probe.markers import Marker
+    from mirrord.probe.rounds import look_around
+    from mirrord.probe.viewing import Viewed, view
 
 __all__ = ["Listings", "Look", "Marker", "Viewed", "fetcher", "look", "look_around", "view"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load everything when the first of its names is asked for: who looks at nothing need not load `requests`."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from mirrord.probe.fetching import fetcher
+    from mirrord.probe.listings import Listings
+    from mirrord.probe.looking import Look, look
+    from mirrord.probe.markers import Marker
+    from mirrord.probe.rounds import look_around
+    from mirrord.probe.viewing import Viewed, view
+
+    found = (Listings, Look, Marker, Viewed, fetcher, look, look_around, view)
+    globals().update(zip(__all__, found, strict=True))
+    return globals()[name]
