@@ -21,8 +21,8 @@ from tests.lab.bind import Bind
 from tests.lab.bird import Bird
 from tests.lab.ca import Authority
 from tests.lab.disks import SmallDisk
-from tests.lab.folders import new_folder, remove
 from tests.lab.exabgp import ExaBgp
+from tests.lab.folders import new_folder, remove
 from tests.lab.knot import Knot
 from tests.lab.nameserver import NameServer
 from tests.lab.namespaces import Wire
