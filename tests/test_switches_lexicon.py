@@ -312,6 +312,14 @@ def test_a_wrong_token_is_refused_and_stands_in_no_sentence(journal: Journal, do
     assert "no-such-token" not in repr(lexicon(door.url, "no-such-token-1234"))
 
 
+def test_a_provider_for_which_something_is_missing_is_told_what_to_install() -> None:
+    """Some providers need more libraries; lexicon alone would only say that a name is not defined."""
+    lacking = open_switch(replace(lexicon("", "x"), provider="route53", options={}, secrets={}))
+
+    with pytest.raises(Unavailable, match=r"pip install 'dns-lexicon\[route53\]'"):
+        lacking.read()
+
+
 def test_a_secret_that_the_library_repeats_is_taken_out_of_its_sentence(door: ApiDoor) -> None:
     """Providers put tokens into addresses, and `requests` puts addresses into its errors."""
     door.on_request = lambda _method, _writes: 500

@@ -50,6 +50,10 @@ class Calls:
         try:
             return self._do(order)
         except Exception as e:  # noqa: BLE001 - ninety providers raise what they like
+            name = self._settings["provider"]
+            if not find_providers().get(name):  # asked only now, since it takes a while
+                more = f"lexicon lacks what it needs for {name}: pip install 'dns-lexicon[{name}]'"
+                return {"error": more, "refused": True}
             return {"error": self._words(e), "refused": _refused(e)}
 
     def _do(self, order: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,10 +70,6 @@ class Calls:
 
     def _provider(self) -> Provider:
         name = self._settings["provider"]
-        if not find_providers().get(name):
-            raise AuthenticationError(
-                f"lexicon lacks something for {name}; pip install 'dns-lexicon[{name}]' brings it"
-            )
         told = {
             "provider_name": name,
             "domain": self._settings["zone"],
