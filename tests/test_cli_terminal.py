@@ -125,6 +125,15 @@ def test_help_loads_no_library(environment: dict[str, str], words: list[str]) ->
     assert HEAVY & set(json.loads(found.stdout.splitlines()[-1])) == set()
 
 
+def test_help_shows_no_value_where_a_flag_takes_none(environment: dict[str, str]) -> None:
+    """Who reads `--dry-run <bool>` types `--dry-run true`, and is told that there is no mirror of that name."""
+    for words in (["--help"], ["sync", "--help"], ["switch", "--help"], ["demo", "--help"]):
+        options = [line for line in in_pipes(environment, *words).stdout.splitlines() if "--" in line]
+
+        assert len(options) > 2
+        assert not [line for line in options if "bool" in line and "--help" not in line]
+
+
 def test_a_question_on_a_terminal_is_answered_there(environment: dict[str, str], desk: ScriptedDesk) -> None:
     """The plan is on the screen when the question comes."""
     desk.answers["switch"] = lambda asked: plan() if asked["dry_run"] else moved()

@@ -39,14 +39,17 @@ app.add_typer(config, name="config", rich_help_panel=SET_UP)
 mirror = typer.Typer(help="Try what a mirror can do, before it matters.")
 app.add_typer(mirror, name="mirror", rich_help_panel=SET_UP)
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object; everything else goes to standard error.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Answer every question with yes.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Show what would be done, change nothing.")]
+# An empty metavar for every flag: Typer would write "<bool>", as if a value had to follow.
+Json = Annotated[
+    bool, typer.Option("--json", metavar="", help="Print one JSON object; everything else goes to standard error.")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Answer every question with yes.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", "-n", metavar="", help="Show what would be done, change nothing.")]
 Mirrors = Annotated[
     list[str] | None, typer.Argument(metavar="[MIRROR]...", help="Only these mirrors.", show_default=False)
 ]
 AllowDeletions = Annotated[
-    bool, typer.Option("--allow-deletions", help="Publish although much was removed; lifts no other brake.")
+    bool, typer.Option("--allow-deletions", metavar="", help="Publish although much was removed; lifts no other brake.")
 ]
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Why, for whoever looks next.", show_default=False)]
 
@@ -76,13 +79,16 @@ def before(
             help="The configuration; else $MIRRORD_CONFIG, else /etc/mirrord/mirrord.toml.",
         ),
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more of what is being done.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", metavar="", help="Say more of what is being done.")
+    ] = False,
     as_json: Json = False,  # noqa: ARG001 - the same
     version: Annotated[  # noqa: ARG001 - its callback acts
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", metavar="", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
     usage: Annotated[  # noqa: ARG001 - the same
-        bool, typer.Option("--help", "-h", callback=_help, is_eager=True, help="Show this message and exit.")
+        bool,
+        typer.Option("--help", "-h", metavar="", callback=_help, is_eager=True, help="Show this message and exit."),
     ] = False,
 ) -> None:
     """Take what stands before the verb."""
@@ -339,7 +345,7 @@ def switch(
     yes: Yes = False,
     dry_run: DryRun = False,
     adopt: Annotated[
-        bool, typer.Option("--adopt", help="Take what stands in the zone as ours, whoever wrote it.")
+        bool, typer.Option("--adopt", metavar="", help="Take what stands in the zone as ours, whoever wrote it.")
     ] = False,
     override: Annotated[
         str | None,
@@ -391,7 +397,7 @@ def drain(
     mirror: Annotated[str, typer.Argument(metavar="MIRROR", help="The mirror to take out of consideration.")],
     reason: Reason = "",
     yes: Yes = False,
-    stay: Annotated[bool, typer.Option("--stay", help="Leave readers there that are there now.")] = False,
+    stay: Annotated[bool, typer.Option("--stay", metavar="", help="Leave readers there that are there now.")] = False,
     as_json: Json = False,
 ) -> int:
     """Take a mirror out of consideration; offers to move its readers first."""
@@ -470,7 +476,7 @@ def unhold(
 def ack(
     context: typer.Context,
     question: Annotated[str, typer.Argument(metavar="ID", help="The question's id, from `mirrord status`.")],
-    no: Annotated[bool, typer.Option("--no", help="Answer no; without it the answer is yes.")] = False,
+    no: Annotated[bool, typer.Option("--no", metavar="", help="Answer no; without it the answer is yes.")] = False,
     as_json: Json = False,
 ) -> int:
     """Answer what mirrord asks."""
@@ -502,7 +508,9 @@ def run(context: typer.Context, as_json: Json = False) -> int:
 @app.command(rich_help_panel=SET_UP)
 def demo(
     context: typer.Context,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave it running at the end, until Ctrl-C.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", metavar="", help="Leave it running at the end, until Ctrl-C.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """See all of it on this machine in half a minute: hosts, a name server, an outage, the way home."""
@@ -544,7 +552,7 @@ def mirror_check(
 def config_check(
     context: typer.Context,
     online: Annotated[
-        bool, typer.Option("--online", help="Ask the name servers as well: is any of the names a CNAME?")
+        bool, typer.Option("--online", metavar="", help="Ask the name servers as well: is any of the names a CNAME?")
     ] = False,
     as_json: Json = False,
 ) -> int:
