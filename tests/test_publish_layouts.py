@@ -241,6 +241,25 @@ def test_whatever_is_published_and_wherever_it_breaks_off_the_next_one_makes_it_
         assert litter(disk) == []
 
 
+def test_a_file_that_becomes_a_folder_is_gone_on_with_wherever_it_breaks_off() -> None:
+    """What stands there under the old file's name may be the new folder: that is not what is to be taken away."""
+    site, changed = {b"a": b"", b"b/a": b""}, {b"a/a": b"", b"b": b"1"}
+    at, cut = 60, True  # before that nothing is moved yet
+    while cut:
+        publisher, disk = Publisher(), Disk()
+        terms: dict[str, Any] = {"layout": "inplace", "allow_deletions": True}
+        first, second = publisher.take(site), publisher.take(changed)
+        publisher.publish(MemoryFiles(disk, traits=POOR), first, layout="inplace")
+
+        cut = break_off(publisher, MemoryFiles(disk, traits=POOR, cut=Cut(at)), second, **terms)
+        publisher.publish(MemoryFiles(disk, traits=POOR), second, **terms)
+
+        assert whole(disk, second, publisher.content), f"cut at {at}"
+        assert litter(disk) == []
+        at += 1
+    assert at > 100
+
+
 @pytest.mark.parametrize("killed", [False, True], ids=["connection cut", "process killed"])
 def test_the_hole_that_a_dead_holder_left_is_filled_before_all_else(killed: bool) -> None:
     """Readers have nothing: whoever comes next gives them something whole before it does its own work."""
@@ -614,10 +633,14 @@ def test_a_card_is_posted_and_an_altered_file_mended_where_readers_see_them(way:
 def test_the_best_layout_that_works_is_chosen_and_said(traits: Traits, layout: str) -> None:
     """Nobody has to know what a hoster's server can do."""
     publisher, disk = Publisher(), Disk()
+    signed = publisher.take(SITE)
 
-    result = publisher.publish(MemoryFiles(disk, traits=traits), publisher.take(SITE))
+    result = publisher.publish(MemoryFiles(disk, traits=traits), signed)
+    unchanged = publisher.publish(MemoryFiles(disk, traits=traits), signed)
     assert result.layout == layout
     assert result.layout_why
+    assert (unchanged.result, unchanged.layout) == ("unchanged", layout)
+    assert unchanged.layout_why
 
 
 def test_an_account_keeps_the_layout_that_it_has() -> None:
