@@ -137,17 +137,20 @@ def _change(view: View, policy: Policy, serving: str, stay_here: Collection[str]
 
 
 def joined_by(view: View, policy: Policy, target: str) -> str:
-    """Return who would serve once a person sent readers to a mirror: it alone, or it beside those that are not down."""
+    """Return who would serve once a person sent readers to a mirror: it alone, or it beside those that are not down.
+
+    Where there is no room for all, the least preferred make way.
+    """
     if policy.serve != "all":
         return target
     stay_here = [
         mirror
         for mirror in members(view.serving)
         if mirror in policy.order
-        and mirror not in view.drained
+        and mirror not in (target, *view.drained)
         and health_of(view, policy, mirror).verdict is not Verdict.DOWN
     ]
-    return together(policy, [*stay_here, target])
+    return together(policy, [*stay_here[: max(policy.answers - 1, 0)], target])
 
 
 def restore(view: View, policy: Policy, serving: str, meant: str, rules: Rules) -> Move | None:

@@ -180,6 +180,9 @@ def test_by_hand_a_mirror_joins_the_others() -> None:
     assert joined_by(shared(lyon=down(), serving="lyon+oslo"), ALL, "milan") == "milan+oslo"
     assert joined_by(shared(serving="oslo", drained=frozenset({"oslo"})), ALL, "milan") == "milan"
     assert joined_by(view(), replace(ALL, serve="first"), "lyon") == "lyon"
+    assert joined_by(shared(serving="milan+lyon"), replace(ALL, answers=2), "oslo") == "milan+oslo"
+    assert joined_by(shared(serving="milan+lyon"), replace(ALL, answers=2), "lyon") == "milan+lyon"
+    assert joined_by(shared(serving="milan"), replace(ALL, answers=1), "lyon") == "lyon"
 
 
 def test_protection_needs_somebody_who_stays() -> None:
