@@ -309,9 +309,10 @@ class Task:
         self.agreed(plan)
         return plan
 
-    def ended(self, result: str) -> Published:
+    def ended(self, result: str, survey: Survey | None = None) -> Published:
         """Return a result in which nothing was sent."""
-        return Published(self.mirror, result, self.target, self.signed.snapshot.serial)
+        layout, why = (survey.layout, survey.why) if survey is not None else (None, None)
+        return Published(self.mirror, result, self.target, self.signed.snapshot.serial, layout=layout, layout_why=why)
 
 
 @dataclass(slots=True)
@@ -419,7 +420,7 @@ def _keep_up(host: Host, task: Task, outlook: Outlook) -> Published:
     needed, survey = task.mend or task.suspects or _card_is_due(outlook, task), outlook.survey
     over = may_be_over(survey.previous, survey.left, task.wall(), task.linger.grace)
     if not needed and not over and survey.tidy:
-        return task.ended("unchanged")
+        return task.ended("unchanged", survey)
     try:
         with host.hold(
             task.me, task.known, survey, stop=task.stop, patient=bool(needed or over), linger=task.linger
@@ -432,11 +433,11 @@ def _keep_up(host: Host, task: Task, outlook: Outlook) -> Published:
     except (Locked, Full):
         if needed:
             raise
-        return task.ended("unchanged")  # who holds the lock cleans up, or who makes room
+        return task.ended("unchanged", survey)  # who holds the lock cleans up, or who makes room
 
 
 def _tend(hold: Hold, task: Task, outlook: Outlook) -> Published:
-    published = task.ended("unchanged")
+    published = task.ended("unchanged", hold.found)
     if task.mend or task.suspects:
         mended = hold.mend(task.signed, task.content, task.suspects, task.seen, task.read_back)
         if mended.inspected is not None and mended.inspected.wrong:
