@@ -121,6 +121,16 @@ def test_mail_follows_the_readers_where_that_is_configured(primary: NameServer, 
     assert answered(primary, "MX") == set(MX["milan"])
 
 
+def test_a_mail_host_without_an_address_is_named_as_a_reason(lab: Lab, journal: Journal) -> None:
+    """BIND refuses the whole update for it, with the word that it has for a key without rights."""
+    controller = told(journal, lab.bind(text=TEXT), mx=MX)
+    nowhere = {**MX, "lyon": ("10 nowhere.example.org.",)}
+
+    result = controller.run(controller.plan("lyon", mx=nowhere))
+    assert result.kind is Kind.UNCHANGED
+    assert "or an MX would name a host of the zone that has no address" in result.text
+
+
 @pytest.mark.parametrize(
     ("record", "a", "aaaa", "becomes"),
     [

@@ -290,10 +290,11 @@ class Rfc2136:
             text = f"{doing}: refused by the fence ({said}): the zone is not as mirrord left it; nothing was changed"
             return Sent(SentKind.FENCED, text, str(road)), False
         if rcode in _NOT_HERE:
+            mail = ", or an MX would name a host of the zone that has no address" if self._settings.mx else ""
             what = {
                 dns.rcode.NOTAUTH: "it does not hold the zone",
                 dns.rcode.NOTIMP: "it takes no updates, or does not forward them",
-            }.get(rcode, f"the key {self._settings.tsig.name} may not update the zone there")
+            }.get(rcode, f"the key {self._settings.tsig.name} may not update the zone there{mail}")
             return Sent(SentKind.REFUSED, f"{doing}: {said}: {what}; nothing was changed", str(road), signed=True), True
         if rcode in _NEVER:
             what = "a name lies outside of the zone" if rcode == dns.rcode.NOTZONE else "it cannot read the update"
