@@ -125,6 +125,20 @@ def test_help_loads_no_library(environment: dict[str, str], words: list[str]) ->
     assert HEAVY & set(json.loads(found.stdout.splitlines()[-1])) == set()
 
 
+def test_publishing_loads_nothing_that_only_looking_and_switching_need() -> None:
+    """A `sync` of a small site takes less time than these libraries take to load."""
+    script = (
+        "import sys, json\n"
+        "import mirrord.control.alone, mirrord.control.publishing\n"
+        "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))\n"
+    )
+
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+
+    unwanted = {"requests", "urllib3", "dns", "apscheduler", "pydantic_settings", "typer", "rich"}
+    assert unwanted & set(json.loads(found.stdout)) == set()
+
+
 def test_help_shows_no_value_where_a_flag_takes_none(environment: dict[str, str]) -> None:
     """Who reads `--dry-run <bool>` types `--dry-run true`, and is told that there is no mirror of that name."""
     for words in (["--help"], ["sync", "--help"], ["switch", "--help"], ["demo", "--help"]):

@@ -6,7 +6,7 @@ with every fault, and `Settings` hands the core plain values. This is the only u
     units.py         durations, sizes, addresses, names, keys: one text to one value
     lines.py         on which line a key stands
     secret.py        where a secret comes from; read when needed
-    surroundings.py  the environment variables that have a say
+    surroundings.py  the environment variables that have a say (environment.py reads them)
     model.py         the tables and their keys
     faults.py        a fault as a sentence in the file's own terms
     checks.py        do the tables fit together?

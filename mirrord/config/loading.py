@@ -19,7 +19,7 @@ from mirrord.config.faults import Fault, Page, from_pydantic, unknown_table
 from mirrord.config.lines import lines_of
 from mirrord.config.model import LISTS, SECTIONS
 from mirrord.config.settings import Settings
-from mirrord.config.surroundings import Surroundings
+from mirrord.config.surroundings import surroundings
 from mirrord.errors import BadConfig
 
 DEFAULT_FILE = Path("/etc/mirrord/mirrord.toml")
@@ -29,7 +29,7 @@ _NEEDS_QUOTES = re.compile(r"^\s*[\w.-]+\s*=\s*[\w./:@-]+\s*(?:#.*)?$")
 
 def find(flag: Path | None) -> Path:
     """Return the configuration's path: the flag, else `$MIRRORD_CONFIG`, else /etc/mirrord/mirrord.toml."""
-    return flag or Surroundings().config or DEFAULT_FILE
+    return flag or surroundings().config or DEFAULT_FILE
 
 
 def load(file: Path) -> Settings:

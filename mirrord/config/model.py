@@ -27,7 +27,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from mirrord.config.secret import Secret
-from mirrord.config.surroundings import Surroundings
+from mirrord.config.surroundings import surroundings
 from mirrord.config.units import (
     Address,
     Address53,
@@ -180,7 +180,7 @@ class State(Section):
         """Take the folder that systemd gives, else the one that `mirrord@.service` would give a site of this name."""
         if isinstance(data, dict) and "directory" not in data:
             usual = Path("/var/lib/mirrord") / ((info.context or {}).get("instance") or "")
-            return data | {"directory": str(Surroundings().state_directory or usual)}
+            return data | {"directory": str(surroundings().state_directory or usual)}
         return data
 
 
@@ -526,7 +526,7 @@ class Control(Section):
         if isinstance(data, dict) and "socket" not in data:
             instance = (info.context or {}).get("instance")
             usual = Path(f"/run/mirrord-{instance}" if instance else "/run/mirrord")
-            return data | {"socket": str((Surroundings().runtime_directory or usual) / "control.sock")}
+            return data | {"socket": str((surroundings().runtime_directory or usual) / "control.sock")}
         return data
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from mirrord.config.surroundings import Surroundings
+from mirrord.config.surroundings import surroundings
 from mirrord.config.units import LocalPath, Text
 from mirrord.errors import BadConfig
 
@@ -56,7 +56,7 @@ class Secret(BaseModel):
         """Return the file that holds it. Raises BadConfig where there is no credentials folder."""
         if self.file is not None:
             return self.file
-        folder = Surroundings().credentials_directory
+        folder = surroundings().credentials_directory
         if folder is None or self.credential is None:
             text = (
                 f'the credential "{self.credential}" is not there: systemd gave no credentials '
