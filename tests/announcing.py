@@ -169,4 +169,7 @@ def announced(lab: Lab, kind: str = "bird", *, sooner: bool = False) -> Iterator
         first = made.switch("milan", "--adopt")
         assert first.get("result") == "done", first
         made.leads_to("milan")
-        yield made
+        try:
+            yield made
+        finally:
+            made.daemon.stop()
