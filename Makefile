@@ -2,8 +2,8 @@
 # Environments are built by tools/environment.py in .make/, anew when the locks change.
 
 PYTHON3 ?= python3
-# How many tests run side by side; PYTEST_ARGS are handed to pytest, e.g. PYTEST_ARGS='-k lab -x'.
-JOBS ?= 2
+# How many tests run side by side: most of them wait for servers; PYTEST_ARGS are handed to pytest, e.g. PYTEST_ARGS='-k lab -x'.
+JOBS ?= 4
 PYTEST_ARGS ?=
 
 RUNTIME = .make/runtime/bin/python

@@ -77,6 +77,12 @@ class Announced:
         line: dict[str, Any] = self.verb("status")["services"][0]
         return line
 
+    def answers(self, address: str) -> bool:
+        """Return whether a reader gets a page at an announced address."""
+        host = f"[{address}]" if ":" in address else address
+        command = [*self.net.reader.prefix, "curl", "-s", "-m", "2", f"http://{host}:{PORT}/"]
+        return b"Example" in subprocess.run(command, capture_output=True, check=False).stdout
+
     def established(self) -> None:
         """Wait until the router is told of both prefixes, by sessions that stand and over which all was said."""
         until(lambda: self.router.ask("show", "protocols").count("Established") == 2, 30, "the sessions")

@@ -104,7 +104,7 @@ def test_what_a_killed_run_left_is_put_right_by_the_next(machine: Machine, befor
     killed = machine.start()
     until(lambda: "policy 101" in machine.asked())
     send(signal.SIGKILL, [killed.pid, *descendants(killed.pid)])
-    killed.communicate(timeout=10)
+    killed.communicate(timeout=60)
     (machine.here / "hang").unlink()
 
     code = machine.run()
@@ -121,7 +121,7 @@ def test_an_interrupted_run_puts_things_back_itself(machine: Machine) -> None:
     until(lambda: "policy 101" in machine.asked())
 
     send(signal.SIGTERM, [running.pid, *descendants(running.pid)])
-    running.communicate(timeout=10)
+    running.communicate(timeout=60)
 
     assert machine.left() == []
 
