@@ -173,8 +173,10 @@ def announced(lab: Lab, kind: str = "bird", *, sooner: bool = False) -> Iterator
         made = Announced(net, folder, router, speaker, mirrors, file, {"service": service})
         made.config.write_text(configuration(made))
         first = made.switch("milan", "--adopt")
-        assert first.get("result") == "done", first
+        # On a slow machine the sessions may take longer than a look at the page: then the route is still on its way.
+        assert first.get("result") in ("done", "partial"), first
         made.leads_to("milan")
+        until(lambda: all(map(made.answers, ADDRESSES)), 20, "pages at the announced addresses")
         try:
             yield made
         finally:

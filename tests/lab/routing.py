@@ -51,7 +51,7 @@ class Net:
         for space in (self.router, self.reader, *inside.values()):
             as_root(["ip", "netns", "add", space.name])
             space.run(["ip", "link", "set", "lo", "up"])
-        # Without snooping: a bridge that does not know yet who listens to multicast drops IPv6's questions for neighbours.
+        # A bridge that snoops, and does not know yet who listens, drops IPv6's questions for neighbours.
         self.router.run(["ip", "link", "add", "inside", "type", "bridge", "mcast_snooping", "0"])
         self.router.run(["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"])
         for name, space in {"outside": self.reader, **inside}.items():
