@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,13 @@ from tests.lab.processes import descendants
 from tests.lab.waiting import until
 
 DEMO = [sys.executable, "-m", "mirrord", "demo"]
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder with a short name: the path of a socket has 107 bytes at most, and pytest's own grow with every run."""
+    with tempfile.TemporaryDirectory(prefix="demos-", dir="/tmp") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

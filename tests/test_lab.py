@@ -204,7 +204,7 @@ def test_a_reloaded_mirror_has_its_new_lines(lab: Lab, nginx: Callable[..., Ngin
     mirror.lines = ("return 503;",)
     mirror.reload()
 
-    assert requests.get(mirror.url, timeout=5).status_code == 503
+    until(lambda: requests.get(mirror.url, timeout=5).status_code == 503)
 
 
 @pytest.mark.parametrize("fault", ["expired", "for another name", "of another authority"])

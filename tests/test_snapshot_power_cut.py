@@ -1,6 +1,7 @@
 """What is left of the store when the power goes: on a real ext4 that is shut down without writing anything more."""
 
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -47,8 +48,15 @@ class Disk:
         as_root([sys.executable, "-c", SHUTDOWN, str(self.folder)])
 
     def restart(self) -> None:
-        """Start again after a cut."""
+        """Start again after a cut, as another machine would with this disk.
+
+        Of a copy: a mount namespace that another test made meanwhile may hold the old device open, and two kernels' views
+        of one disk would spoil it.
+        """
         self.unmount()
+        again = self._image.with_name(f"{self._image.name}.again")
+        shutil.copyfile(self._image, again)
+        self._image = again
         self.mount()
 
 
