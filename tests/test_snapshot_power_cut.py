@@ -50,8 +50,8 @@ class Disk:
     def restart(self) -> None:
         """Start again after a cut, as another machine would with this disk.
 
-        Of a copy: a mount namespace that another test made meanwhile may hold the old device open, and two kernels' views
-        of one disk would spoil it.
+        Of a copy: a mount namespace that another test made meanwhile may hold the old device open, and two mounts of
+        one disk would spoil it.
         """
         self.unmount()
         again = self._image.with_name(f"{self._image.name}.again")
