@@ -280,7 +280,7 @@ class Task:
     """What versions of a file have in common; None: found out anew from `content`."""
 
     pinned: frozenset[SnapshotId] = frozenset()
-    """Releases that never make room for another."""
+    """Releases that are never dropped, neither for their age nor to make room for another."""
 
     agreed: Callable[[Plan], None] = lambda _: None
     """Raises Braked where a person agreed to something else than this plan."""
@@ -477,7 +477,8 @@ def _post(hold: Hold, task: Task) -> int:
 
 
 def _newest(hold: Hold, task: Task) -> frozenset[SnapshotId]:
-    return frozenset({task.target, *sorted({*hold.found.releases, task.target})[-max(1, task.keep) :]})
+    newest = sorted({*hold.found.releases, task.target} - task.pinned)[-max(1, task.keep) :]
+    return frozenset({task.target, *newest, *task.pinned})
 
 
 def _prune(hold: Hold, task: Task, published: Published) -> Published:

@@ -171,6 +171,8 @@ def mirrord(configured: Path, capsys: pytest.CaptureFixture[str], monkeypatch: p
         ),
         ("snapshot --dry-run", "snapshot", {"dry_run": True, "allow_deletions": False}),
         ("snapshots", "snapshots", {}),
+        ("pin 11", "pin", {"snapshot": "11"}),
+        ("unpin 20261121T21", "unpin", {"snapshot": "20261121T21"}),
         (
             "rollback 11 lyon",
             "rollback",
@@ -439,6 +441,24 @@ def test_snapshots_are_listed_with_who_serves_them(mirrord: Type, desk: Scripted
     out = mirrord("snapshots").out
 
     assert re.search(r"12 +20261121T210000Z-0a1b2c3d .* 7,884 +98.3 MB +served by lyon and milan; brings back", out)
+
+
+@pytest.mark.parametrize(
+    ("verb", "changed", "says"),
+    [
+        ("pin", True, "20261121T210000Z-0a1b2c3d is pinned\n"),
+        ("pin", False, "20261121T210000Z-0a1b2c3d was pinned already\n"),
+        ("unpin", True, "20261121T210000Z-0a1b2c3d is no longer pinned\n"),
+        ("unpin", False, "20261121T210000Z-0a1b2c3d was not pinned\n"),
+    ],
+)
+def test_pinning_says_which_snapshot_was_meant(
+    mirrord: Type, desk: ScriptedDesk, verb: str, changed: bool, says: str
+) -> None:
+    """A serial was typed; the id is what stays in the scroll-back."""
+    desk.answers[verb] = {"snapshot": SNAP["id"], "pinned": verb == "pin", "changed": changed}
+
+    assert mirrord(verb, "12").out == says
 
 
 def test_a_rollback_says_that_automatic_snapshots_are_held(mirrord: Type, desk: ScriptedDesk) -> None:
@@ -875,7 +895,7 @@ def test_every_verb_of_the_contract_is_there(mirrord: Type) -> None:
     """With its help and its --json."""
     verbs = (
         "run status sync snapshot snapshots rollback check verify explain switch hold unhold drain undrain ack history",
-        "restore demo drill doctor",
+        "restore demo drill doctor pin unpin",
     )
 
     for verb in [*" ".join(verbs).split(), "config check", "config show", "config example", "mirror check"]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mirrord.control.desk import Desk
-from mirrord.errors import Locked, Unavailable
+from mirrord.errors import BadUsage, Locked, Unavailable
 from tests.controlling import Controller, controller
 from tests.lab.processes import as_root
 from tests.lab.waiting import steadily, until
@@ -67,6 +67,21 @@ def test_a_sync_ends_what_a_rollback_held_and_no_order_of_a_person(home: Control
     home.verb("sync")
     assert home.works.journal.held("automatic snapshots") is None
     assert home.works.journal.held("publishing") is not None
+
+
+def test_a_snapshot_is_pinned_and_unpinned_by_any_of_its_names(home: Controller) -> None:
+    """Once is enough, and what is done twice is no second entry in the history."""
+    snapshot = home.verb("snapshot")["snapshot"]["id"]
+
+    assert home.verb("pin", snapshot="1") == {"snapshot": snapshot, "pinned": True, "changed": True}
+    assert home.verb("pin", snapshot=snapshot[:12])["changed"] is False
+    assert home.verb("snapshots")["snapshots"][0]["pinned"] is True
+    assert home.verb("unpin", snapshot=snapshot)["changed"] is True
+    assert home.verb("unpin", snapshot="1")["changed"] is False
+    assert home.verb("snapshots")["snapshots"][0]["pinned"] is False
+    assert home.told("pin") == [f"{snapshot} is pinned", f"{snapshot} is no longer pinned"]
+    with pytest.raises(BadUsage, match="7: there is no such snapshot; `mirrord snapshots` lists them"):
+        home.verb("pin", snapshot="7")
 
 
 def test_unhold_publishing_ends_what_a_rollback_held_too(home: Controller) -> None:

@@ -79,6 +79,17 @@ def test_a_pinned_release_stays_and_the_next_one_goes(publisher: Publisher) -> N
     assert second.snapshot.id.encode() not in releases(watched.disk)
 
 
+def test_a_pinned_release_outlives_those_that_are_kept_by_their_number(publisher: Publisher) -> None:
+    """Going back to it is to cost nothing as long as a person wants that; it takes no place from the others."""
+    watched, (first, second, third) = stocked(publisher, free=1_000_000)
+    fourth = publisher.take(site(4))
+    watched.allow(fourth)
+
+    publisher.publish(MemoryFiles(watched.disk), fourth, keep=2, pinned=frozenset({first.snapshot.id}))
+    assert releases(watched.disk) == ids(first, third, fourth)
+    assert second.snapshot.id.encode() not in releases(watched.disk)
+
+
 @pytest.mark.parametrize("why", ["pinned", "served within the hour"])
 def test_where_nothing_may_go_it_is_full_and_readers_keep_what_they_have(publisher: Publisher, why: str) -> None:
     """Somebody may still be reading what was served a moment ago: a full disk takes it from nobody."""

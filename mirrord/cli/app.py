@@ -298,6 +298,40 @@ def snapshots(context: typer.Context, as_json: Json = False) -> int:
 
 
 @app.command(rich_help_panel=PUBLISH)
+def pin(
+    context: typer.Context,
+    snapshot: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="Its id, the beginning of it, or its serial.")],
+    as_json: Json = False,
+) -> int:
+    """Keep a snapshot whatever its age, here and on the mirrors that have it; it never makes room for another."""
+
+    def act(asking: Asking) -> int:
+        found = asking.call("pin", snapshot=snapshot)
+        text = f"{found['snapshot']} " + ("is pinned" if found["changed"] else "was pinned already")
+        asking.show(found, lambda talk, _: talk.line(text))
+        return 0
+
+    return at_desk(context, as_json, act)
+
+
+@app.command(rich_help_panel=PUBLISH)
+def unpin(
+    context: typer.Context,
+    snapshot: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="Its id, the beginning of it, or its serial.")],
+    as_json: Json = False,
+) -> int:
+    """Keep a pinned snapshot no longer than any other."""
+
+    def act(asking: Asking) -> int:
+        found = asking.call("unpin", snapshot=snapshot)
+        text = f"{found['snapshot']} " + ("is no longer pinned" if found["changed"] else "was not pinned")
+        asking.show(found, lambda talk, _: talk.line(text))
+        return 0
+
+    return at_desk(context, as_json, act)
+
+
+@app.command(rich_help_panel=PUBLISH)
 def rollback(
     context: typer.Context,
     snapshot: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="Its id, the beginning of it, or its serial.")],

@@ -13,8 +13,6 @@ from mirrord.cli.asking import settings_of
 from mirrord.cli.talk import Talk
 from mirrord.cli.words import many, size
 from mirrord.control.works import STORE
-from mirrord.errors import BadUsage
-from mirrord.manifest import SnapshotId
 from mirrord.snapshot import Progress
 from mirrord.snapshot.store import Store
 
@@ -23,7 +21,7 @@ def restore_snapshot(talk: Talk, context: typer.Context, name: str, directory: P
     """Write a snapshot's files into a new or empty folder. Raises BadUsage, Damaged, Full, Refused."""
     settings = settings_of(context)
     store = Store(settings.state.directory / STORE, settings.site.name)
-    snapshot = _named(store, name)
+    snapshot = store.named(name)
 
     def seen(done: Progress) -> None:
         talk(
@@ -53,14 +51,3 @@ def restore_snapshot(talk: Talk, context: typer.Context, name: str, directory: P
     else:
         talk.line(f"{directory}: {many(card.files, 'file')}, {size(card.size)}, as in {card.id}, serial {card.serial}")
     return 0
-
-
-def _named(store: Store, text: str) -> SnapshotId:
-    """Find a snapshot by its id, the beginning of it, or its serial. Raises BadUsage."""
-    cards = store.snapshots()
-    found = [card.id for card in cards if text in (card.id, str(card.serial))]
-    found = found or [card.id for card in cards if card.id.startswith(text)]
-    if len(found) != 1:
-        why = f"{len(found)} snapshots begin so" if found else "there is no such snapshot"
-        raise BadUsage(f"{text}: {why}; `mirrord snapshots` lists them")
-    return found[0]

@@ -395,6 +395,8 @@ _VERBS: Mapping[str, Callable[[Desk, dict[str, Any], Talk, str], dict[str, Any]]
     "sync": lambda desk, *asked: desk.outgoing.sync(*asked),
     "snapshot": lambda desk, *asked: desk.outgoing.snapshot(*asked),
     "snapshots": lambda desk, *asked: desk.outgoing.snapshots(*asked),
+    "pin": lambda desk, *asked: desk.outgoing.pin(*asked),
+    "unpin": lambda desk, *asked: desk.outgoing.unpin(*asked),
     "rollback": lambda desk, *asked: desk.outgoing.rollback(*asked),
     "check": Desk.check,
     "mirror_check": Desk.mirror_check,

@@ -92,11 +92,29 @@ class Outgoing:
             ]
         }
 
+    def pin(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
+        """Keep a snapshot, here and on the mirrors that have it, whatever its age."""
+        store = self._works.store
+        snapshot = store.named(str(asked.get("snapshot", "")))
+        changed = store.pin(snapshot)
+        if changed:
+            self._note("pin", f"{snapshot} is pinned", who)
+        return {"snapshot": snapshot, "pinned": True, "changed": changed}
+
+    def unpin(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
+        """Keep a snapshot no longer than any other."""
+        store = self._works.store
+        snapshot = store.named(str(asked.get("snapshot", "")))
+        changed = store.unpin(snapshot)
+        if changed:
+            self._note("pin", f"{snapshot} is no longer pinned", who)
+        return {"snapshot": snapshot, "pinned": False, "changed": changed}
+
     def rollback(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:
         """Publish an earlier content as a new snapshot, and hold automatic ones until a person syncs."""
         mirrors = self.publishable(asked.get("mirrors") or [])
         allow = bool(asked.get("allow_deletions"))
-        to = self._snapshot_named(str(asked.get("snapshot", "")))
+        to = self._works.store.named(str(asked.get("snapshot", "")))
         if asked.get("dry_run"):
             manifest = self._works.store.load(to).manifest
             rehearsed = plans.rehearse(self._works, mirrors, manifest, None, allow_deletions=allow)
@@ -226,15 +244,6 @@ class Outgoing:
         if not known:
             raise BadUsage(f"{self._works.settings.file}: there is no mirror with [mirror.sftp] to publish to")
         return [name for name in known if not names or name in names]
-
-    def _snapshot_named(self, text: str) -> SnapshotId:
-        """Find a snapshot by id, by the beginning of an id, or by serial; raises BadUsage."""
-        found = [s.id for s in self._works.store.snapshots() if text in (s.id, str(s.serial))]
-        found = found or [s.id for s in self._works.store.snapshots() if text and s.id.startswith(text)]
-        if len(found) != 1:
-            why = "there is no such snapshot" if not found else f"{len(found)} snapshots begin so"
-            raise BadUsage(f"{text}: {why}; `mirrord snapshots` lists them")
-        return found[0]
 
     def _say_taken(self, taken: Taken, talk: Talk, who: str) -> None:
         for warning in taken.warnings:

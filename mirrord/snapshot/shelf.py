@@ -221,14 +221,21 @@ class Shelf:
                 raise self._unknown(snapshot)
             yield
 
-    def pin(self, snapshot: SnapshotId, *, pinned: bool) -> None:
-        """Mark a snapshot as wanted whatever its age, or not. Raises BadUsage where it is not here."""
+    def pin(self, snapshot: SnapshotId, *, pinned: bool) -> bool:
+        """Mark a snapshot as wanted whatever its age, or not; tell whether that is news.
+
+        Raises BadUsage where it is not here.
+        """
         mark = self.folder / snapshot / _PINNED
         with self.reading(snapshot), self._door(f"pinning {snapshot}"):
+            if mark.exists() is pinned:
+                return False
             if pinned:
                 mark.touch()
             else:
                 mark.unlink(missing_ok=True)
+            disk.sync_folder(mark.parent)
+            return True
 
     def pinned(self) -> frozenset[SnapshotId]:
         """Return the ids of those that are pinned."""

@@ -105,6 +105,16 @@ class Store:
                 found.append(self._shelf.card(snapshot).snapshot)
         return found
 
+    def named(self, text: str) -> SnapshotId:
+        """Find a snapshot by its id, the beginning of it, or its serial. Raises BadUsage, Damaged."""
+        cards = self.snapshots()
+        found = [card.id for card in cards if text in (card.id, str(card.serial))]
+        found = found or [card.id for card in cards if text and card.id.startswith(text)]
+        if len(found) != 1:
+            why = f"{len(found)} snapshots begin so" if found else "there is no such snapshot"
+            raise BadUsage(f"{text}: {why}; `mirrord snapshots` lists them")
+        return found[0]
+
     def card(self, snapshot: SnapshotId) -> Snapshot:
         """Return a snapshot's card alone. Raises BadUsage where it is not in the store, Damaged."""
         return self._shelf.card(snapshot).snapshot
@@ -277,13 +287,13 @@ class Store:
 
     # -- keeping, dropping, getting back
 
-    def pin(self, snapshot: SnapshotId) -> None:
-        """Keep a snapshot whatever its age. Raises BadUsage where it is not in the store."""
-        self._shelf.pin(snapshot, pinned=True)
+    def pin(self, snapshot: SnapshotId) -> bool:
+        """Keep a snapshot whatever its age; False where it was pinned. Raises BadUsage where it is not in the store."""
+        return self._shelf.pin(snapshot, pinned=True)
 
-    def unpin(self, snapshot: SnapshotId) -> None:
-        """Keep a snapshot no longer than others. Raises BadUsage where it is not in the store."""
-        self._shelf.pin(snapshot, pinned=False)
+    def unpin(self, snapshot: SnapshotId) -> bool:
+        """Keep a snapshot no longer than others; False where it was not pinned. Raises as `pin` does."""
+        return self._shelf.pin(snapshot, pinned=False)
 
     def pinned(self) -> frozenset[SnapshotId]:
         """Return the ids of the pinned snapshots."""
