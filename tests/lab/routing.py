@@ -123,30 +123,43 @@ def _default(space: Namespace, v4: str, v6: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One request of a reader: when it began (Unix seconds), how long it took, who answered; None: nobody."""
+    """One request of a reader: when it began (Unix seconds), how long it took, who answered; None: nobody.
+
+    `cut`: its connection stood and was then reset, as by a mirror that never heard of it, so that it was asked again,
+    at once and once, as a client may (RFC 9110, section 9.2.2).
+    """
 
     at: float
     seconds: float
     by: str | None
+    cut: bool
 
 
 READING = """
 import http.client, json, sys, threading, time
 addresses, port, every, patience = sys.argv[1].split(","), int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])
 lines, lock, end = [], threading.Lock(), threading.Event()
-def visit(address):
-    at, by = time.time(), None
+def ask(address):
+    link, stood = http.client.HTTPConnection(address, port, timeout=patience), False
     try:
-        link = http.client.HTTPConnection(address, port, timeout=patience)
+        link.connect()
+        stood = True
         link.request("GET", "/", headers={"Host": "www.example.org", "Connection": "close"})
         answer = link.getresponse()
         text = answer.read().decode()
-        by = text.split()[-1] if answer.status == 200 else None
+        return (text.split()[-1] if answer.status == 200 else None), False
+    except (OSError, http.client.HTTPException) as e:
+        reset = isinstance(e, ConnectionResetError | BrokenPipeError) and not isinstance(e, http.client.RemoteDisconnected)
+        return None, stood and reset
+    finally:
         link.close()
-    except OSError:
-        pass
+def visit(address):
+    at = time.time()
+    by, cut = ask(address)
+    if cut:
+        by, _ = ask(address)
     with lock:
-        lines.append([at, time.time() - at, by])
+        lines.append([at, time.time() - at, by, cut])
 threading.Thread(target=lambda: (sys.stdin.read(), end.set()), daemon=True).start()
 visit(addresses[0])
 print("ready", flush=True)
@@ -193,6 +206,11 @@ class Reading:
     def lost(self) -> list[Visit]:
         """Return the visits that nobody answered."""
         return [visit for visit in self.end() if visit.by is None]
+
+    @property
+    def cut(self) -> list[Visit]:
+        """Return the visits whose connection was reset, whoever answered the second time."""
+        return [visit for visit in self.end() if visit.cut]
 
     @property
     def answered_by(self) -> list[str]:
