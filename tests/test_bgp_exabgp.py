@@ -33,8 +33,8 @@ def restarted(server: Server) -> None:
 
 def test_a_planned_switch_loses_nobody(made: Announced) -> None:
     """
-    One route takes the other's place: nothing is withdrawn first. A connection that stands in that very moment goes on to
-    a mirror that never heard of it, and is reset: whoever asks again at once is answered.
+    One route takes the other's place: nothing is withdrawn first. A connection that stands in that very moment goes on
+    to a mirror that never heard of it, and is reset: whoever asks again at once is answered.
     """
     with reading(made.net, PORT) as reader:
         moved = made.switch("lyon")

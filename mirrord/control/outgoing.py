@@ -21,7 +21,7 @@ from mirrord.control.works import Works
 from mirrord.errors import BadUsage, Braked, MirrordError
 from mirrord.hosts import Progress
 from mirrord.journal import SNAPSHOTS
-from mirrord.manifest import Manifest, Signed, SnapshotId, stamp
+from mirrord.manifest import Manifest, Signed, stamp
 from mirrord.plan import Plan
 from mirrord.publish import Published
 from mirrord.snapshot import Progress as Counted

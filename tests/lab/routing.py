@@ -149,8 +149,8 @@ def ask(address):
         text = answer.read().decode()
         return (text.split()[-1] if answer.status == 200 else None), False
     except (OSError, http.client.HTTPException) as e:
-        reset = isinstance(e, ConnectionResetError | BrokenPipeError) and not isinstance(e, http.client.RemoteDisconnected)
-        return None, stood and reset
+        ended = isinstance(e, http.client.RemoteDisconnected)
+        return None, stood and isinstance(e, ConnectionResetError | BrokenPipeError) and not ended
     finally:
         link.close()
 def visit(address):
