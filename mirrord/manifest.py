@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, NewType
+from typing import Any, NamedTuple, NewType
 
 from mirrord.errors import Unverified
 
@@ -41,6 +41,8 @@ _NOT_A_NAME = frozenset((b"", b".", b".."))
 _WEIGHTS = ("B", "kB", "MB", "GB", "TB")
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_USUAL_LINE = re.compile(rb"[0-9a-f]{64}  (?!-\Z)(?:[^/.\\\r\0][^/\\\r\0]*/)*[^/.\\\r\0][^/\\\r\0]*")
+"""A path that needs no escapes, of names that begin with no dot: nothing can be wrong with it but its length."""
 _LINE = re.compile(rb"(\\?)([0-9a-f]{64})  (.+)", re.DOTALL)
 _SPECIAL = re.compile(rb"[\\\n\r]")
 _ESCAPED = re.compile(rb"\\(.?)", re.DOTALL)
@@ -102,8 +104,7 @@ def weigh(count: float) -> str:
     return f"{count:.0f} {_WEIGHTS[unit]}" if unit == 0 or count >= 100 else f"{count:.1f} {_WEIGHTS[unit]}"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One published file: raw SHA-256 (32 bytes), size in bytes, published mtime in whole Unix seconds."""
 
     digest: bytes
@@ -168,7 +169,12 @@ def parse_manifest(text: bytes) -> dict[bytes, bytes]:
     if text and not text.endswith(b"\n"):
         raise Unverified("the manifest breaks off in the middle of a line")
     before = b""
+    usual, longest = _USUAL_LINE.fullmatch, 66 + LONGEST_NAME
     for number, line in enumerate(text.split(b"\n")[:-1], 1):
+        if len(line) <= longest and usual(line) is not None and (path := line[66:]) > before:
+            found[path] = bytes.fromhex(line[:64].decode())
+            before = path
+            continue
         match = _LINE.fullmatch(line)
         if match is None:
             raise Unverified(f"the manifest's line {number} is not a digest and a path")

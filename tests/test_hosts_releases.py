@@ -145,7 +145,7 @@ def test_new_bytes_are_sent_even_if_size_and_mtime_are_the_old_ones(disk: Disk, 
     first = publisher.take(SITE)
     second = publisher.take({**SITE, b"photo.png": b"\x89GIF" * 99})
     old = first.manifest.entries[b"photo.png"]
-    same = {**second.manifest.entries, b"photo.png": replace(second.manifest.entries[b"photo.png"], mtime=old.mtime)}
+    same = {**second.manifest.entries, b"photo.png": second.manifest.entries[b"photo.png"]._replace(mtime=old.mtime)}
     second = replace(second, manifest=Manifest(same))
     publisher.publish(MemoryFiles(disk), first)
 
@@ -220,7 +220,7 @@ def test_paths_with_the_same_bytes_and_other_mtimes_share_no_inode(disk: Disk, p
     """Every file keeps the mtime it was published with, on all mirrors: a link would give both the same."""
     signed = publisher.take({b"one": b"same", b"two": b"same"})
     entries = signed.manifest.entries
-    older = replace(entries[b"two"], mtime=entries[b"two"].mtime - 60)
+    older = entries[b"two"]._replace(mtime=entries[b"two"].mtime - 60)
     signed = replace(signed, manifest=Manifest.of({**entries, b"two": older}))
     files = MemoryFiles(disk)
     publisher.publish(files, signed)
@@ -353,7 +353,7 @@ def test_a_leftover_of_a_snapshot_that_we_do_not_know_is_emptied(disk: Disk, pub
     stranger = Publisher(key=publisher.key, content=publisher.content, clock=publisher.clock)
     second = stranger.take({**SITE, b"a/b/deep.txt": b"DEEP"})
     mtimes = {path: entry.mtime for path, entry in first.manifest.entries.items()}
-    entries = {path: replace(entry, mtime=mtimes[path]) for path, entry in second.manifest.entries.items()}
+    entries = {path: entry._replace(mtime=mtimes[path]) for path, entry in second.manifest.entries.items()}
     second = replace(second, manifest=Manifest(entries))
 
     files = MemoryFiles(disk)

@@ -191,6 +191,8 @@ HEX = b"ab" * 32
         pytest.param(HEX + b"  a\n\n", id="empty line"),
         pytest.param(HEX + b"  .well-known/mirrord/SHA256SUMS\n", id="ours"),
         pytest.param(HEX + b"  " + b"a/" * 1950 + b"a\n", id="too long"),
+        pytest.param(HEX + b"  " + b"a" * 256 + b"\n", id="a name too long"),
+        pytest.param(HEX + b"  b/.\n", id="a dot at the end"),
         pytest.param(b"SHA256 (a) = " + HEX + b"\n", id="BSD"),
     ],
 )

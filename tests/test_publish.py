@@ -263,7 +263,7 @@ def test_what_another_controller_published_is_the_base_and_counts_for_the_brake(
     publisher.taken = {}
     ours = publisher.take(NEXT)
     entries = {
-        path: replace(entry, mtime=theirs.manifest.entries[path].mtime + (path == b"page-00.html"))
+        path: entry._replace(mtime=theirs.manifest.entries[path].mtime + (path == b"page-00.html"))
         for path, entry in ours.manifest.entries.items()
     }
     ours = replace(ours, manifest=replace(ours.manifest, entries=entries))

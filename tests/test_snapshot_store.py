@@ -1,11 +1,13 @@
 """What the store keeps, drops and gives back, and who may do it at the same time."""
 
 import hashlib
+import io
 import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -440,6 +442,25 @@ def test_lost_and_altered_contents_are_found_by_a_scrub_and_filled_up_from_the_s
     assert ground.store.scrub().damaged == {}
     assert ground.content_of(only) == {b"index.html": b"1", b"same": b"same"}
     assert ground.litter() == ["damaged"]
+
+
+def test_a_content_is_read_like_any_file_and_closes_what_it_holds(ground: Ground) -> None:
+    """A site has more pages than a process may have open: none may be left behind, even by who forgets it."""
+    publish(ground, b"0123456789")
+    here = Path("/proc/self/fd")
+    digest, before = hashlib.sha256(b"0123456789").digest(), len(list(here.iterdir()))
+
+    with ground.store.content().open(digest) as content:
+        assert (content.read(3), content.tell(), content.seek(8)) == (b"012", 3, 8)
+        assert (content.read(), content.read(1), content.seek(-4, os.SEEK_END)) == (b"89", b"", 6)
+        assert io.BufferedReader(cast("io.RawIOBase", content)).readline() == b"6789"
+    content = ground.store.content().open(digest)
+    assert os.pread(content.fileno(), 2, 0) == b"01"
+    content.close()
+    with pytest.raises(ValueError, match="closed"):
+        content.__enter__()
+    ground.store.content().open(digest)
+    assert len(list(here.iterdir())) == before
 
 
 def test_missing_content_is_damage_when_it_is_opened(ground: Ground) -> None:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from mirrord.errors import BadConfig
 from mirrord.hosts import Host
 from mirrord.hosts.account import Account
-from mirrord.hosts.directory import DirectoryFiles
 from mirrord.hosts.files import Files
 from mirrord.hosts.host import FilesHost
 from mirrord.hosts.remembered import Remembered, recall
@@ -45,6 +44,8 @@ def open_host(account: Account, *, timeout: float = 30.0) -> Host:
 def _open_files(account: Account, timeout: float) -> tuple[Files, Remembered | None]:
     """Return the account's files, and what is known of them where anybody keeps it."""
     if account.directory is not None:
+        from mirrord.hosts.directory import DirectoryFiles  # only for who publishes on this machine
+
         return DirectoryFiles(account.directory / account.root), None
     with without("invoke"):  # paramiko would load it for commands in ssh_config, which it never reads for us
         from mirrord.hosts.sftp.session import SftpFiles  # paramiko, only for who logs in

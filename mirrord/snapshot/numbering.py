@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from mirrord.manifest import Entry, Manifest, Snapshot, SnapshotId, snapshot_id
 
@@ -20,8 +20,7 @@ GONE_KEPT = 100_000
 """Removed paths whose last published mtime is remembered, the latest removed first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """One file of the source: raw digest, size in bytes, its own mtime in Unix seconds."""
 
     digest: bytes

@@ -48,7 +48,8 @@ POSIX_RENAME, HARD_LINK, STATVFS, COPY_DATA, LIMITS = (
     b"limits@openssh.com",
 )
 
-_NEW_FILE = OpenFlags.WRITE | OpenFlags.CREATE | OpenFlags.EXCLUSIVE
+_NEW_FILE = int(OpenFlags.WRITE | OpenFlags.CREATE | OpenFlags.EXCLUSIVE)
+_OK = int(Code.OK)
 _TROUBLES: dict[int, Trouble] = {
     Code.NO_SUCH_FILE: Trouble.MISSING,
     Code.PERMISSION_DENIED: Trouble.DENIED,
@@ -146,7 +147,7 @@ def talk(op: Op, terms: Terms) -> Talk:
 
 def _put(op: files.Put, terms: Terms) -> Talk:
     """Write a new file; its last flight commits it."""
-    (reply,) = yield (wire.Open(terms.at(op.path), int(_NEW_FILE), Attrs(mode=op.mode)),)
+    (reply,) = yield (wire.Open(terms.at(op.path), _NEW_FILE, Attrs(mode=op.mode)),)
     if not isinstance(reply, wire.Handle):
         return failed(op, reply)
     handle, block = reply.handle, min(terms.block, LARGEST_BLOCK)
@@ -179,7 +180,7 @@ def _send_at_once(op: files.Put, handle: bytes) -> Generator[tuple[Request, ...]
     if not data:
         return ()
     replies = yield (wire.Write(handle, 0, data),)
-    return () if _is_good(replies[0]) else replies
+    return () if is_good(replies[0]) else replies
 
 
 def _send(op: files.Put, handle: bytes, block: int) -> Generator[Request | int, list[Reply], list[Reply]]:
@@ -212,7 +213,7 @@ def _patch(op: files.Patch, terms: Terms) -> Talk:
         return _not_offered(op, COPY_DATA)
     opens = (
         wire.Open(terms.at(op.base), int(OpenFlags.READ)),
-        wire.Open(terms.at(op.path), int(_NEW_FILE | OpenFlags.READ), Attrs(mode=op.mode)),
+        wire.Open(terms.at(op.path), _NEW_FILE | int(OpenFlags.READ), Attrs(mode=op.mode)),
     )
     if terms.ordered:
         replies = yield opens
@@ -290,7 +291,7 @@ def burden(request: Request) -> int:
 
 
 def _create(op: files.Create, terms: Terms) -> Talk:
-    (reply,) = yield (wire.Open(terms.at(op.path), int(_NEW_FILE), Attrs(mode=op.mode)),)
+    (reply,) = yield (wire.Open(terms.at(op.path), _NEW_FILE, Attrs(mode=op.mode)),)
     if not isinstance(reply, wire.Handle):
         return failed(op, reply)
     mode, stat = wire.FSetStat(reply.handle, Attrs(mode=op.mode)), wire.FStat(reply.handle)
@@ -333,14 +334,14 @@ def _make_folder(op: files.MakeFolder, terms: Terms) -> Talk:
             (mended,) = yield (wire.SetStat(path, Attrs(mode=op.mode)),)
             (found,) = yield (look,)
     if not isinstance(found, wire.Attributes) or found.attrs.mode is None:
-        return failed(op, found if _is_good(made) else made)
+        return failed(op, found if is_good(made) else made)
     if not _is_folder(found):
         return failed(op, made)
     # These nine bits count: a group that the folder above hands down is the hoster's affair, and a mode that is right
     # need not be ours to set.
     if not _differ(found, op.mode):
         return Outcome(op)
-    if not _is_good(mended):
+    if not is_good(mended):
         return failed(op, mended)
     if op.mode & 0o777 & ~found.attrs.mode:
         stays = f"its mode stays {found.attrs.mode & 0o777:o} although the server says that it is now {op.mode:o}"
@@ -539,13 +540,14 @@ def failed(op: Op, reply: Reply) -> Outcome:
     return Outcome(op, trouble=trouble, text=words or f"status {reply.code}")
 
 
-def _is_good(reply: Reply) -> bool:
-    return isinstance(reply, Status) and reply.code == Code.OK
+def is_good(reply: Reply) -> bool:
+    """Tell whether a request was done."""
+    return type(reply) is Status and reply[0] == _OK
 
 
 def _all_good(op: Op, replies: Sequence[Reply]) -> Outcome:
     for reply in replies:
-        if not _is_good(reply):
+        if not is_good(reply):
             return failed(op, reply)
     return Outcome(op)
 

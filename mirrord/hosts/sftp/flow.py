@@ -18,11 +18,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from mirrord.hosts import files
 from mirrord.hosts.files import Attributes, Kind, Op, Outcome, Trouble
 from mirrord.hosts.sftp import wire
-from mirrord.hosts.sftp.dialogue import Last, Talk, Terms, burden, listing, talk
+from mirrord.hosts.sftp.dialogue import Last, Talk, Terms, burden, is_good, listing, talk
 from mirrord.hosts.sftp.wire import Code, Malformed, Reply, Request, Status
 
 LEAST_IN_FLIGHT = 128 * 1024
@@ -84,9 +85,16 @@ class _Job:
         self.single = 0  # single requests not answered yet
         self.problem: list[Reply] = []  # the first bad reply to one of them
         self.draining = False
-        self.owed = op.size if isinstance(op, files.Put) else op.sent if isinstance(op, files.Patch) else 0
+        self.owed = self.foreseen = 0
+        if isinstance(op, files.Put):
+            self.owed = op.size
+        elif isinstance(op, files.Patch):
+            self.owed = op.sent
         # Bytes that it will ask for once it has its handle: a thousand files may be opened before the first is read.
-        self.foreseen = op.size if isinstance(op, files.ReadPart) else op.limit if isinstance(op, files.Read) else 0
+        elif isinstance(op, files.ReadPart):
+            self.foreseen = op.size
+        elif isinstance(op, files.Read):
+            self.foreseen = op.limit
         self.begun = False  # it has sent content
         self.opened = False  # it has a handle already
         self.tries = 0
@@ -224,7 +232,7 @@ class Lane:
         """Let a conversation go on until it waits for something."""
         while True:
             try:
-                step = next(job.talk) if replies is None else job.talk.send(replies)
+                step: Any = next(job.talk) if replies is None else job.talk.send(replies)
             except StopIteration as end:
                 self.talks -= 1
                 self._owed -= job.owed
@@ -232,11 +240,12 @@ class Lane:
                 job.owed = job.foreseen = 0
                 job.done(end.value)
                 return
-            replies = []
-            if isinstance(step, int):
+            kind = type(step)
+            if kind is int:
                 if not self._fits(job, step):
                     return
-            elif not isinstance(step, tuple):
+                replies = []
+            elif kind is not tuple and kind is not Last:  # requests are tuples of another kind
                 job.single += 1
                 self._ask(job, step, -1, now)
                 replies = job.problem
@@ -245,7 +254,7 @@ class Lane:
                 job.replies = [_NO_REPLY] * len(step)
                 for place, request in enumerate(step):
                     self._ask(job, request, place, now)
-                if job.asked_last is not None and isinstance(step, Last):
+                if kind is Last and job.asked_last is not None:
                     job.asked_last()
                 return
             elif job.single:
@@ -269,13 +278,11 @@ class Lane:
         return False
 
     def _ask(self, job: _Job, request: Request, place: int, now: float) -> None:
-        kind = type(request)
+        kind: type[Any] = type(request)
         self._number = number = (self._number + 1) & 0xFFFFFFFF
         pieces = wire.encode_in_pieces(number, request)
-        size = sum(map(len, pieces))
-        cost = size + burden(request)
-        expected = _REPLY_SIZES.get(kind, _USUAL_REPLY)
-        opens = _OPENS.get(kind, 0)
+        cost = size = sum(map(len, pieces))
+        expected, opens = _REPLY_SIZES.get(kind, _USUAL_REPLY), 0
         if isinstance(request, wire.Write):
             job.begun = True
             content = len(request.data)
@@ -283,15 +290,18 @@ class Lane:
             paid = min(content, job.owed)
             job.owed -= paid
             self._owed -= paid
+        elif kind in _OPENS:
+            opens = _OPENS[kind]
+            if opens > 0:
+                self._handles += 1
         elif isinstance(request, wire.CopyData):
             job.begun = True
+            cost += burden(request)
         elif isinstance(request, wire.Read):
             expected = request.length
             paid = min(expected, job.foreseen)
             job.foreseen -= paid
             self._foreseen -= paid
-        elif opens > 0:
-            self._handles += 1
         self._asked[number] = _Asked(job, place, cost, expected, opens, now)
         self._in_flight += cost
         self._expected += expected
@@ -314,7 +324,7 @@ class Lane:
                 self._resume(job, replies, now)
             return
         job.single -= 1
-        if not job.problem and not (isinstance(reply, Status) and reply.code == Code.OK):
+        if not job.problem and not is_good(reply):
             job.problem = [reply]
         if job.draining and not job.single:
             job.draining = False
@@ -486,7 +496,7 @@ class Flow:
 
     def slip_in(self, op: Op, now: float) -> None:
         """Begin an operation at once, room or not."""
-        self._begin(op, min(self.lanes, key=_load), now, self.outcomes.append, urgent=True)
+        self._begin(op, self._idlest(), now, self.outcomes.append, urgent=True)
         self._advance(now)
 
     def in_order(self, ops: Sequence[Op], now: float) -> list[Outcome | None]:
@@ -494,7 +504,7 @@ class Flow:
 
         Where the server keeps order one is begun as soon as the one before has asked the last it has to ask.
         """
-        queue = _Queue(ops, min(self.lanes, key=_load))
+        queue = _Queue(ops, self._idlest())
         self._queues.append(queue)
         self._advance(now)
         return queue.outcomes
@@ -505,10 +515,19 @@ class Flow:
         self._advance(now)
 
     def _roomiest(self, op: Op) -> Lane | None:
-        best: Lane | None = None
-        for lane in self.lanes:  # asked for every file
-            if (best is None or _load(lane) < _load(best)) and lane.has_room(op):
-                best = lane
+        lane = self._idlest()  # asked for every file, and mostly has room
+        if lane.has_room(op):
+            return lane
+        return min((lane for lane in self.lanes if lane.has_room(op)), key=_load, default=None)
+
+    def _idlest(self) -> Lane:
+        """Return the lane with the least before it, in bytes and then in conversations."""
+        best = self.lanes[0]
+        least = best.load
+        for lane in self.lanes:
+            load = lane.load
+            if load < least or (load == least and lane.talks < best.talks):
+                best, least = lane, load
         return best
 
     def _begin(

@@ -4,6 +4,9 @@ A pure codec for both directions: a client encodes requests and decodes replies,
 and encodes replies. It knows no file, no socket and no order of things: `flow` decides what is asked when,
 `session` carries the bytes. Whatever a hostile peer sends, decoding ends in a value or in `Malformed`.
 
+Packets are named tuples: a hundred thousand small files are four hundred thousand requests. Two of different kinds can
+be equal, so it is their types that are asked.
+
 The protocol is draft-ietf-secsh-filexfer-02 as OpenSSH speaks it (its file PROTOCOL, section 4): SYMLINK has its
 two paths the other way round than the draft says, and the extensions below. Numbers are unsigned and
 big-endian; names, handles and contents are any bytes.
@@ -13,11 +16,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from functools import lru_cache
-from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from mirrord.errors import Unavailable
 
@@ -65,8 +66,7 @@ class OpenFlags(IntFlag):
     EXCLUSIVE = 0x20
 
 
-@dataclass(frozen=True, slots=True)
-class Attrs:
+class Attrs(NamedTuple):
     """A file's attributes, as far as they are told; `mode` with the file type bits of stat(2) in replies."""
 
     size: int | None = None
@@ -85,16 +85,14 @@ NOTHING = Attrs()
 # Requests -----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Init:
+class Init(NamedTuple):
     """The client's first packet; it has a version in place of an id."""
 
     version: int = VERSION
     extensions: tuple[tuple[bytes, bytes], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(NamedTuple):
     """Reply: Handle or Status."""
 
     path: bytes
@@ -102,15 +100,13 @@ class Open:
     attrs: Attrs = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(NamedTuple):
     """Reply: Status."""
 
     handle: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(NamedTuple):
     """Reply: Data (shorter only at the end of a file) or Status, EOF past the end."""
 
     handle: bytes
@@ -118,8 +114,7 @@ class Read:
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """Reply: Status."""
 
     handle: bytes
@@ -127,141 +122,122 @@ class Write:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class LStat:
+class LStat(NamedTuple):
     """Reply: Attributes or Status; links are not followed."""
 
     path: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class FStat:
+class FStat(NamedTuple):
     """Reply: Attributes or Status."""
 
     handle: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class SetStat:
+class SetStat(NamedTuple):
     """Reply: Status."""
 
     path: bytes
     attrs: Attrs
 
 
-@dataclass(frozen=True, slots=True)
-class FSetStat:
+class FSetStat(NamedTuple):
     """Reply: Status."""
 
     handle: bytes
     attrs: Attrs
 
 
-@dataclass(frozen=True, slots=True)
-class OpenDir:
+class OpenDir(NamedTuple):
     """Reply: Handle or Status."""
 
     path: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ReadDir:
+class ReadDir(NamedTuple):
     """Reply: Names (OpenSSH: at most 100) or Status, EOF after the last name."""
 
     handle: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Remove:
+class Remove(NamedTuple):
     """Reply: Status."""
 
     path: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class MakeDir:
+class MakeDir(NamedTuple):
     """Reply: Status."""
 
     path: bytes
     attrs: Attrs = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class RemoveDir:
+class RemoveDir(NamedTuple):
     """Reply: Status."""
 
     path: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class RealPath:
+class RealPath(NamedTuple):
     """Reply: Names with one name, or Status."""
 
     path: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Stat:
+class Stat(NamedTuple):
     """Reply: Attributes or Status; links are followed."""
 
     path: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Rename:
+class Rename(NamedTuple):
     """Reply: Status; an existing target is a failure."""
 
     old: bytes
     new: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ReadLink:
+class ReadLink(NamedTuple):
     """Reply: Names with one name, or Status."""
 
     path: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Symlink:
+class Symlink(NamedTuple):
     """Reply: Status. On the wire the target comes first, as in OpenSSH, against the draft's section 6.10."""
 
     target: bytes
     path: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class PosixRename:
+class PosixRename(NamedTuple):
     """Extension posix-rename@openssh.com; reply: Status; an existing file or link is replaced atomically."""
 
     old: bytes
     new: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class HardLink:
+class HardLink(NamedTuple):
     """Extension hardlink@openssh.com; reply: Status."""
 
     existing: bytes
     path: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class StatVfs:
+class StatVfs(NamedTuple):
     """Extension statvfs@openssh.com; reply: ExtendedReply with `Space`, or Status."""
 
     path: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class FSync:
+class FSync(NamedTuple):
     """Extension fsync@openssh.com; reply: Status."""
 
     handle: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class CopyData:
+class CopyData(NamedTuple):
     """Extension copy-data (OpenSSH since 9.0); reply: Status, EOF where the source ends before `length` bytes.
 
     Bytes of the file `handle` from `offset` on, 0 for all that follow, are written into another file from `to_offset`
@@ -275,8 +251,7 @@ class CopyData:
     to_offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class CheckFile:
+class CheckFile(NamedTuple):
     """Extension check-file-name (draft-ietf-secsh-filexfer-extensions-00, section 3); reply: ExtendedReply or Status.
 
     Asks for the hash of a file from `offset` on over `length` bytes (0: to its end), by the first of the
@@ -291,13 +266,11 @@ class CheckFile:
     block: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """Extension limits@openssh.com; reply: ExtendedReply with `Capacity`, or Status."""
 
 
-@dataclass(frozen=True, slots=True)
-class Extended:
+class Extended(NamedTuple):
     """Any other extension; reply: ExtendedReply or Status."""
 
     name: bytes
@@ -314,16 +287,14 @@ Request = (
 # Replies ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(NamedTuple):
     """The server's first packet; it has a version in place of an id."""
 
     version: int = VERSION
     extensions: tuple[tuple[bytes, bytes], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """How a request ended; `message` are the server's own words, UTF-8 by promise only."""
 
     code: int
@@ -331,22 +302,19 @@ class Status:
     language: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Handle:
+class Handle(NamedTuple):
     """An open file or folder; at most 256 bytes."""
 
     handle: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Data:
+class Data(NamedTuple):
     """A piece of a file."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(NamedTuple):
     """One name of a listing, with the line that `ls -l` would print."""
 
     name: bytes
@@ -354,22 +322,19 @@ class Name:
     attrs: Attrs
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(NamedTuple):
     """A piece of a listing, or the one answer of REALPATH and READLINK."""
 
     names: tuple[Name, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(NamedTuple):
     """The answer of STAT and its kin."""
 
     attrs: Attrs
 
 
-@dataclass(frozen=True, slots=True)
-class ExtendedReply:
+class ExtendedReply(NamedTuple):
     """The answer of an extension: `Space.decode` and `Capacity.decode` read two of them."""
 
     data: bytes
@@ -378,8 +343,7 @@ class ExtendedReply:
 Reply = Version | Status | Handle | Data | Names | Attributes | ExtendedReply
 
 
-@dataclass(frozen=True, slots=True)
-class Space:
+class Space(NamedTuple):
     """What statvfs@openssh.com answers: the fields of statvfs(3)."""
 
     bsize: int
@@ -396,7 +360,7 @@ class Space:
 
     def encode(self) -> bytes:
         """Return the data of the ExtendedReply."""
-        return _ELEVEN.pack(*_SPACE(self))
+        return _ELEVEN.pack(*self)
 
     @classmethod
     def decode(cls, data: bytes) -> Space:
@@ -406,8 +370,7 @@ class Space:
         return cls(*_ELEVEN.unpack_from(data))
 
 
-@dataclass(frozen=True, slots=True)
-class Capacity:
+class Capacity(NamedTuple):
     """What limits@openssh.com answers, in bytes and counts; 0 is unknown."""
 
     packet: int
@@ -427,8 +390,7 @@ class Capacity:
         return cls(*_FOUR.unpack_from(data))
 
 
-@dataclass(frozen=True, slots=True)
-class Checksum:
+class Checksum(NamedTuple):
     """What check-file-name answers: the algorithm that was taken, and the raw hash."""
 
     algorithm: bytes
@@ -455,13 +417,14 @@ _TWO = struct.Struct(">II")
 _HEAD = struct.Struct(">IBI")
 _FOUR = struct.Struct(">4Q")
 _ELEVEN = struct.Struct(">11Q")
-_SPACE = attrgetter(*Space.__slots__)
 
 _HAS_SIZE = 0x01
 _HAS_OWNER = 0x02
 _HAS_MODE = 0x04
 _HAS_TIMES = 0x08
 _HAS_EXTENDED = 0x80000000
+_HAS_ALL = _HAS_SIZE | _HAS_OWNER | _HAS_MODE | _HAS_TIMES
+_ALL = struct.Struct(">QIIIII")
 
 
 # A putter adds the pieces of a value to a packet; large contents are never copied here.
@@ -560,6 +523,9 @@ def _get_pairs(packet: bytes, at: int) -> tuple[tuple[tuple[bytes, bytes], ...],
 
 def _get_attrs(packet: bytes, at: int) -> tuple[Attrs, int]:
     flags, at = _get_u32(packet, at)
+    if flags == _HAS_ALL:  # as servers tell of every file that they list
+        told, uid, gid, permissions, atime, changed = _ALL.unpack_from(packet, at)
+        return Attrs(told, (uid, gid), permissions, (atime, changed)), at + _ALL.size
     size = owner = mode = times = None
     extended: list[tuple[bytes, bytes]] = []
     if flags & _HAS_SIZE:
@@ -606,32 +572,33 @@ _ATTRS = (_put_attrs, _get_attrs)
 _NAMES = (_put_names, _get_names)
 
 _EXTENDED = 200
-_A_STATUS = b"\x65"
+_A_STATUS, _A_HANDLE = 101, 102
+_LEAST_REPLY = 9
+"""Bytes of type, id, and a code or length."""
 
 
 class _Form:
     """How one kind of packet is laid out: its number, its fields in their order on the wire."""
 
-    __slots__ = ("fields", "gets", "kind", "number", "prefix")
+    __slots__ = ("gets", "kind", "number", "prefix", "puts")
 
     def __init__(
         self, kind: type[Any], number: int, *codecs: tuple[_Put, _Get], extension: bytes | None = None
     ) -> None:
-        names = tuple(kind.__slots__)
-        assert len(names) == len(codecs), kind
+        assert len(kind._fields) == len(codecs), kind
         self.kind = kind
         self.number = number
         self.prefix: list[bytes] = []
         if extension is not None:
             _put_bytes(self.prefix, extension)
-        self.fields = tuple((attrgetter(name), put) for name, (put, _) in zip(names, codecs, strict=True))
+        self.puts = tuple(put for put, _ in codecs)
         self.gets = tuple(get for _, get in codecs)
 
     def pieces(self, number: int, packet: Any) -> list[bytes]:
         """Return the whole packet, its length in front, in pieces."""
         pieces = [b"", *self.prefix]
-        for get, put in self.fields:
-            put(pieces, get(packet))
+        for put, value in zip(self.puts, packet, strict=True):
+            put(pieces, value)
         pieces[0] = _HEAD.pack(5 + sum(map(len, pieces)), self.number, number)
         return pieces
 
@@ -725,31 +692,39 @@ _FOUR_U32 = struct.Struct(">4I")
 
 
 def _quick_open(number: int, packet: Open) -> list[bytes]:
-    attrs: list[bytes] = []
-    _put_attrs(attrs, packet.attrs)
-    rest = b"".join(attrs)
-    size = len(packet.path)
-    head = _HEAD_AND_LENGTH.pack(13 + size + len(rest), 3, number, size)
-    return [head + packet.path + _U32.pack(packet.flags) + rest]
+    path, flags, attrs = packet
+    rest, size = _told(attrs), len(path)
+    return [b"%b%b%b%b" % (_HEAD_AND_LENGTH.pack(13 + size + len(rest), 3, number, size), path, _U32.pack(flags), rest)]
+
+
+@lru_cache(64)
+def _told(attrs: Attrs) -> bytes:
+    """Write attributes; every new file is opened with the same ones."""
+    pieces: list[bytes] = []
+    _put_attrs(pieces, attrs)
+    return b"".join(pieces)
 
 
 def _quick_write(number: int, packet: Write) -> list[bytes]:
-    size, content = len(packet.handle), len(packet.data)
+    handle, offset, data = packet
+    size, content = len(handle), len(data)
     head = _HEAD_AND_LENGTH.pack(21 + size + content, 6, number, size)
-    return [head + packet.handle + _WHERE_AND_LENGTH.pack(packet.offset, content), packet.data]
+    return [b"%b%b%b" % (head, handle, _WHERE_AND_LENGTH.pack(offset, content)), data]
 
 
 def _quick_fsetstat(number: int, packet: FSetStat) -> list[bytes]:
-    attrs, size = packet.attrs, len(packet.handle)
-    if attrs.mode is None or attrs.times is None or attrs.size is not None or attrs.owner or attrs.extended:
+    handle, (length, owner, mode, times, extended) = packet
+    if mode is None or times is None or length is not None or owner is not None or extended:
         return _BY_KIND[FSetStat].pieces(number, packet)
+    size = len(handle)
     head = _HEAD_AND_LENGTH.pack(25 + size, 10, number, size)
-    return [head + packet.handle + _FOUR_U32.pack(_HAS_MODE | _HAS_TIMES, attrs.mode, *attrs.times)]
+    return [b"%b%b%b" % (head, handle, _FOUR_U32.pack(_HAS_MODE | _HAS_TIMES, mode, *times))]
 
 
 def _quick_close(number: int, packet: Close) -> list[bytes]:
-    size = len(packet.handle)
-    return [_HEAD_AND_LENGTH.pack(9 + size, 4, number, size) + packet.handle]
+    (handle,) = packet
+    size = len(handle)
+    return [_HEAD_AND_LENGTH.pack(9 + size, 4, number, size) + handle]
 
 
 _QUICK: dict[type[Any], Callable[[int, Any], list[bytes]]] = {
@@ -772,8 +747,14 @@ def decode_request(packet: bytes) -> tuple[int, Request]:
 
 def decode_reply(packet: bytes) -> tuple[int, Reply]:
     """Read a packet (without its length) as a client does; returns id (0 for VERSION) and reply. Raises Malformed."""
-    if packet[:1] == _A_STATUS and len(packet) > _U32.size:
-        return _U32.unpack_from(packet, 1)[0], _status(packet[5:])
+    if len(packet) >= _LEAST_REPLY:
+        kind = packet[0]
+        if kind == _A_STATUS:
+            return _U32.unpack_from(packet, 1)[0], _status(packet[5:])
+        if kind == _A_HANDLE:
+            number, size = _TWO.unpack_from(packet, 1)
+            if size <= len(packet) - _LEAST_REPLY:
+                return number, Handle(packet[_LEAST_REPLY : _LEAST_REPLY + size])
     number, form, at = _open_packet(packet, _REPLIES, _GREETINGS[1])
     return number, _decoded(form.decode, packet, at)
 
@@ -786,7 +767,7 @@ def request_number(packet: bytes) -> int:
 @lru_cache(64)
 def _status(body: bytes) -> Status:
     """Read what follows the id; a server says "Success" a hundred thousand times in the same words."""
-    status: Status = _decoded(_REPLIES[_A_STATUS[0]].decode, body, 0)
+    status: Status = _decoded(_REPLIES[_A_STATUS].decode, body, 0)
     return status
 
 
