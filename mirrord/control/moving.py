@@ -319,8 +319,10 @@ def _keep(works: Works, service: str) -> None:
 
 
 def _settle_open_plan(works: Works, service: str) -> Moved | None:
-    if works.journal.intent(service) is None:
+    intent = works.journal.intent(service)
+    if intent is None:
         return None
+    again = False if _is_no_longer_wanted(works, intent.change) else None
     try:
         with works.locked(f"switch-{service}"):
             result = transaction.resolve(
@@ -328,12 +330,25 @@ def _settle_open_plan(works: Works, service: str) -> Moved | None:
                 works.journal,
                 service,
                 by=works.settings.controller.name,
+                again=again,
                 executor=works.asking,
                 stop=works.stop,
             )
     except Locked:
         return None
     return None if result is None else _ended(result)
+
+
+def _is_no_longer_wanted(works: Works, change: Change) -> bool:
+    """Tell whether an order came since a plan was sent that would have kept it from being decided: then it is given up.
+
+    What a person wanted is still wanted: moving by hand is possible during a hold, and to a drained mirror.
+    """
+    if change.by_hand or not change.moves:
+        return False
+    drained = works.journal.drained()
+    held = works.journal.held(change.service) is not None
+    return held or any(mirror in drained for mirror in members(change.target))
 
 
 def _adopt(works: Works, service: str, reading: Reading, policy: Policy) -> Moved | None:

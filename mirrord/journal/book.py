@@ -24,7 +24,6 @@ from mirrord.errors import Braked, JournalUnwritable
 from mirrord.journal.documents import Document, Documents, Draft
 from mirrord.journal.values import Asked, Drained, Event, Happened, Held, LastMove, LastSeen, Run
 from mirrord.switches import Change, Expected, Intent, NameServers
-from mirrord.switches.change import word
 
 KEEP_STATES = 20
 """So many earlier states of a service's zone are remembered."""
@@ -294,8 +293,7 @@ class Journal:
             self._expect(draft, change.service, stands, *replaced, change.to)
             applied = stands is not None and stands == change.to
             if applied and change.moves:
-                by_hand = word(change.who) != change.by
-                move = {"source": change.source, "target": change.target, "by_hand": by_hand, **moment}
+                move = {"source": change.source, "target": change.target, "by_hand": change.by_hand, **moment}
                 draft.put("move", change.service, move)
                 if change.automatic:
                     before = _moves(

@@ -218,6 +218,11 @@ class Change:
         """Tell whether any address changes; if not, only the fence advances."""
         return any(self.from_.names[name].addresses != to.addresses for name, to in self.to.names.items())
 
+    @property
+    def by_hand(self) -> bool:
+        """Tell whether a person wanted it, not the controller."""
+        return word(self.who) != self.by
+
     def seen_in(self, zone: Zone) -> Seen:
         """Tell what a zone, read after the change was sent, says of it."""
         if self.to.matches(zone):

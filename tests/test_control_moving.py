@@ -1,0 +1,103 @@
+"""Readers are moved through a real name server, with everything that can come between the decision and the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mirrord.control import moving
+from mirrord.control.moving import Attended, Moved
+from mirrord.switches import Change, Kind, open_switch, plan_change
+from mirrord.switches.transaction import Patience, new_nonce, run
+from tests.conftest import Lab
+from tests.controlling import NAME, Controller, controller
+from tests.lab.bind import Bind
+from tests.lab.nameserver import zone_text
+from tests.switching import Road, settings
+
+MILAN, LYON = "127.0.0.11", "127.0.0.12"
+
+
+@pytest.fixture
+def bind(lab: Lab) -> Bind:
+    """The zone's primary, with readers at milan."""
+    return lab.bind(text=zone_text("example.org", [f"www 60 A {MILAN}"]))
+
+
+@pytest.fixture
+def road(bind: Bind) -> Iterator[Road]:
+    """The only road to it."""
+    with Road(bind) as road:
+        yield road
+
+
+@pytest.fixture
+def home(tmp_path: Path, bind: Bind, road: Road) -> Iterator[Controller]:
+    """A controller that has taken the name over, at milan."""
+    with controller(tmp_path) as home:
+        told = settings(road, key=bind.key, names=[NAME], authoritative=[bind])
+        home.works.switches["web"] = open_switch(told)
+        attended = attend(home)
+        assert attended.resolved is not None
+        assert attended.resolved.trouble is None
+        yield home
+
+
+def attend(home: Controller) -> Attended:
+    """Look at the zone as the daemon does with each round."""
+    return moving.attend(home.works, "web", None, home.mind.policy("web"), settle=True, adopt=True)
+
+
+def lose(home: Controller, road: Road, *, who: str = "") -> Change:
+    """Send a plan to lyon that never arrives: decided by mirrord, unless somebody is named who wanted it."""
+    by = home.works.settings.controller.name
+    expected = home.works.journal.expected("web")
+    assert expected is not None
+    change = plan_change("web", expected, "lyon", home.mind.policy("web").addresses, nonce=new_nonce(), by=by, ttl=60,
+                         was_ttl=60, automatic=not who, who=who, why="milan is down")  # fmt: skip
+    road.on_update = lambda _: None
+    lost = run(home.works.switch("web"), home.works.journal, change, patience=Patience(commit=0.1))
+    assert lost.kind is Kind.UNKNOWN
+    road.on_update = None
+    return change
+
+
+def outcome(attended: Attended) -> Moved:
+    """Return what became of the open plan."""
+    assert attended.resolved is not None
+    return attended.resolved
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        pytest.param(lambda home: home.verb("hold", what="web", reason="we look first"), id="the service is held"),
+        pytest.param(lambda home: home.verb("drain", mirror="lyon", reason="loud fan"), id="its target is drained"),
+    ],
+)
+def test_a_lost_plan_that_an_order_speaks_against_is_given_up(
+    home: Controller, bind: Bind, road: Road, order: Callable[[Controller], object]
+) -> None:
+    """Sending it again would move readers against an order that came meanwhile."""
+    lose(home, road)
+    order(home)
+
+    found = outcome(attend(home))
+    assert found.result is not None
+    assert found.result.kind is Kind.UNCHANGED
+    assert "was given up" in found.text
+    assert bind.query(NAME, "A") == {MILAN}
+    assert home.works.journal.intent("web") is None
+
+
+def test_a_lost_plan_of_a_person_is_sent_again_during_a_hold(home: Controller, bind: Bind, road: Road) -> None:
+    """A hold stops what mirrord does by itself, and nothing else."""
+    change = lose(home, road, who="anna")
+    home.verb("hold", what="web", reason="nobody but me")
+
+    found = outcome(attend(home))
+    assert found.result is not None
+    assert (found.result.kind, found.result.change) == (Kind.DONE, change)
+    assert bind.query(NAME, "A") == {LYON}
