@@ -246,3 +246,21 @@ def test_two_syncs_at_once_are_one_publish(site: Publisher) -> None:
     assert {end["exit"] for end in ends} <= {0, 10}
     assert 0 in {end["exit"] for end in ends}
     assert {host.serves for host in site.hosts.values()} == {site.verb("snapshots")["snapshots"][0]["id"]}
+
+
+def test_a_move_that_could_not_be_made_alarms_nobody_once_it_could(site: Publisher) -> None:
+    """
+    The name server was gone when a move was due, and the host came back first: then nothing is due any more, and no
+    next move would show that the road is there again. An alarm that stays for months hides the next one.
+    """
+    site.configure(references=[site.secondary.endpoint])
+    watch(site)
+    site.primary.kill()
+    site.hosts["milan"].kill()
+    until(lambda: "no road" in site.service()["protected"]["why"], 20, "a move that cannot be made")
+    site.hosts["milan"].start()
+    until(lambda: site.mirror("milan")["verdict"] == "up", 20, "milan to be well again")
+
+    site.primary.start()
+    until(lambda: site.service()["protected"]["ok"], 20, "protection")
+    assert site.served_at("milan")

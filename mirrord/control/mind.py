@@ -17,7 +17,7 @@ from typing import Protocol
 from mirrord import records
 from mirrord.config import Settings
 from mirrord.decide import Ask, Decision, Held, Move, Policy, Protection, Stay, View, decide, protected
-from mirrord.errors import BadUsage, Conflict, Locked, MirrordError
+from mirrord.errors import BadUsage, Conflict, Locked, MirrordError, Unavailable
 from mirrord.health import Health, Round, Standing, Thresholds, Verdict
 from mirrord.journal import Event, Journal
 from mirrord.manifest import Snapshot, SnapshotId
@@ -29,6 +29,7 @@ from mirrord.switches import (
     Following,
     Kind,
     Result,
+    SentKind,
     Zone,
     ZoneState,
     parse_fence,
@@ -82,6 +83,8 @@ class Affair:
     """What is being done to it just now, in words; empty for nothing."""
     trouble: str | None = None
     """Why the switch cannot be worked, where the last try showed it."""
+    passing: bool = False
+    """That this ends by itself: nobody refused us for who we are, so a zone that is ours to read shows that it ended."""
     following: Change | None = None
     """The last change, while some authoritative server still gives the old data."""
     followers: Mapping[str, Follow] = field(default_factory=dict)
@@ -170,6 +173,15 @@ class Mind:
         else:
             self._told.pop(f"zone {service}", None)
         affair.reading = reading
+        if self._shows_that_trouble_ended(affair, service):
+            affair.trouble = None
+
+    def _shows_that_trouble_ended(self, affair: Affair, service: str) -> bool:
+        """Tell whether the last reading does: where a move is due, only the next try can; what refused us may still."""
+        comparison = affair.reading.comparison
+        ours = comparison is not None and comparison.state in (ZoneState.NEW, ZoneState.OURS)
+        due = isinstance(affair.decision, Move) or self.journal.intent(service) is not None
+        return affair.passing and ours and not due
 
     def follows(self, service: str, followers: Mapping[str, Follow]) -> None:
         """Take in which authoritative servers have the last change."""
@@ -189,6 +201,7 @@ class Mind:
             return
         affair.trouble = moved.trouble
         result = moved.result
+        affair.passing = result is None or result.sent is None or result.sent.kind is not SentKind.REFUSED
         if result is not None:
             affair.clock = result.sent.clock_difference if result.sent is not None else None
             affair.clock_at = time.monotonic()
@@ -209,7 +222,7 @@ class Mind:
         if affair is None:
             return
         if not isinstance(error, Conflict | Locked):  # those end by themselves
-            affair.trouble = str(error)
+            affair.trouble, affair.passing = str(error), isinstance(error, Unavailable)
         self._change_of_mind(f"move {service}", f"{service}: not moved to {move.target}: {error}", "move", service)
 
     def claim(self, service: str, doing: str) -> None:
