@@ -24,6 +24,7 @@ from mirrord.journal import Journal
 from mirrord.switches import Change, Endpoint, Expected, Following, Rrsets, SentKind, Zone, open_switch, plan_change
 from mirrord.switches.asking import door
 from mirrord.switches.rfc2136 import Rfc2136, build_update
+from mirrord.switches.transaction import new_nonce
 from tests.conftest import Lab
 from tests.lab.bind import Bind
 from tests.lab.knot import Knot
@@ -445,9 +446,19 @@ def failing(answer: bytes) -> bytes:
     return message.to_wire()
 
 
+def half(answer: bytes) -> bytes:
+    """An answer that says of itself that it is not whole, as some middle box leaves it."""
+    message = dns.message.from_wire(answer)
+    message.flags |= dns.flags.TC
+    if message.question[0].rdtype != dns.rdatatype.SOA:
+        message.answer.clear()
+    return message.to_wire()
+
+
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
+        pytest.param(half, "it cut its answer short", id="cut short, and says so"),
         pytest.param(without_authority, "it does not speak with authority", id="a resolver"),
         pytest.param(from_the_child, "it answered from the zone www.example.org", id="another zone"),
         pytest.param(for_another_question, "it answered what was not asked", id="another question"),
@@ -575,6 +586,24 @@ def test_roads_may_be_ipv6(lab: Lab, journal: Journal) -> None:
 
     assert result.kind.value == "done"
     assert set(result.followers) == {f"[::1]:{six.port}"}
+
+
+def test_names_may_have_ipv6_alone(lab: Lab, journal: Journal) -> None:
+    """Mirrors without IPv4 move readers who have none: A stays absent, and that it is absent is part of the fence."""
+    six = {"milan": ("2001:db8::10",), "lyon": ("2001:db8::20", "2001:db8::21")}
+    primary = lab.bind(text=zone_text("example.org", ["www 300 AAAA 2001:db8::10"]))
+    switch = open_switch(settings(primary, key=primary.key, names=["www.example.org"]))
+    controller = Desk(switch, journal)
+
+    def plan(target: str) -> Change:
+        return plan_change("web", switch.read().stands, target, six, nonce=new_nonce(), by="home", ttl=60, was_ttl=300)
+
+    assert controller.run(plan("lyon")).kind.value == "done"
+    assert primary.query("www.example.org", "AAAA") == set(six["lyon"])
+    back = plan("milan")
+    human(primary, ("add", "www", 60, "A", "192.0.2.99"))
+    assert controller.run(back).kind.value == "unchanged"
+    assert primary.query("www.example.org", "A") == {"192.0.2.99"}
 
 
 def test_name_servers_are_not_looked_for_where_it_is_configured_who_must_follow(primary: NameServer) -> None:

@@ -342,6 +342,35 @@ def test_an_answer_that_is_lost_does_not_matter_where_the_zone_has_our_nonce(
 
 
 @every_kind
+def test_a_server_that_dies_between_the_update_and_its_answer_is_asked_when_it_is_back(
+    primary: NameServer, journal: Journal
+) -> None:
+    """It took the update with it, or lost it: either is found out, and readers are where it says in both cases."""
+    with Road(primary) as road:
+        controller = at_milan(journal, road, key_of=primary, timeout=1.0)
+        controller.patience = Patience(commit=0.1)
+
+        def die(wire: bytes) -> None:
+            road.forward(wire)
+            primary.kill()
+
+        road.on_update = die
+        result = controller.move("lyon")
+        gone = controller.resolve()
+        road.on_update = None
+        primary.start()
+        found = controller.resolve(again=False)
+        state = controller.look().comparison.state
+
+    assert gone is not None
+    assert (result.kind, gone.kind) == (Kind.UNKNOWN, Kind.UNKNOWN)
+    assert found is not None
+    assert found.kind in (Kind.DONE, Kind.UNCHANGED)
+    assert primary.holds(WWW, "A", LYON if found.kind is Kind.DONE else MILAN)
+    assert state is ZoneState.OURS
+
+
+@every_kind
 def test_a_plan_that_a_stopped_server_applies_after_we_gave_up_waiting_is_found_out(
     primary: NameServer, journal: Journal
 ) -> None:

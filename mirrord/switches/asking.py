@@ -291,6 +291,8 @@ def _check_authority(query: dns.message.Message, answer: dns.message.Message, zo
     what = f"{asked.name.to_text(omit_final_dot=True)} {dns.rdatatype.to_text(asked.rdtype)}"
     if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
         raise BadAnswer(f"asked for {what} it said {dns.rcode.to_text(answer.rcode())}")
+    if answer.flags & dns.flags.TC:  # over TCP there is nothing left to ask by: half a set is no set
+        raise BadAnswer(f"asked for {what} it cut its answer short")
     if not answer.flags & dns.flags.AA:
         raise BadAnswer(f"asked for {what} it does not speak with authority")
     for rrset in answer.authority:
