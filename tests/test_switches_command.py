@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import stat
+import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -215,6 +220,14 @@ def test_a_program_that_says_done_and_did_nothing_is_not_believed(machine: Machi
             "print(json.dumps({'names': {'www.example.org': {'addresses': [], 'fence': 'x' * 300}}})); sys.exit(0)",
             id="a fence that is none",
         ),
+        pytest.param(
+            "print(json.dumps({'names': {'www.example.org': {'addresses': ['::1'], 'ttl': 1e999}}})); sys.exit(0)",
+            id="a TTL without end",
+        ),
+        pytest.param(
+            "print(json.dumps({'names': {'www.example.org': {'addresses': ['192.0.2.1'], 'ttl': -1}}})); sys.exit(0)",
+            id="a TTL in the past",
+        ),
         pytest.param("print('[' * 5_000_000); sys.exit(0)", id="endless"),
         pytest.param("sys.exit(3)", id="fails"),
     ],
@@ -235,6 +248,68 @@ def test_a_program_past_its_time_is_killed_with_all_that_it_started(machine: Mac
     with pytest.raises(Unavailable, match="killed after 1 s"):
         machine.switch(timeout=1.0).read()
     until(lambda: not _lives(int(child.read_text())), 5, "the child to be gone")
+
+
+def test_a_program_that_prints_for_ever_fills_no_disk(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tool that asks "are you sure?" of nobody does it a million times a minute, and the journal is on that disk."""
+    aside = machine.folder / "aside"
+    aside.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(aside))
+    machine.write("""
+for number in range(600):
+    print("are you sure? " * 20_000)
+    print("sure? " * 20_000, file=sys.stderr)
+used = sum(file.stat().st_size for file in os.scandir(state.replace("state.json", "aside")))
+open(state + ".used", "w").write(str(used + sum(os.fstat(fd).st_size for fd in (1, 2))))
+sys.exit(3)""")
+
+    with pytest.raises(Unavailable, match=r"it ended with 3; sure[?] sure[?]"):
+        machine.switch().read()
+    assert int((machine.folder / "state.json.used").read_text()) < 1 << 20
+
+
+def test_what_a_program_left_running_is_not_waited_for(machine: Machine) -> None:
+    """It put something into the background, which holds its output open: the answer counts as soon as it ended."""
+    machine.write("os.fork() or time.sleep(300)")
+    began = time.monotonic()
+
+    machine.switch(timeout=60.0).read()
+    assert time.monotonic() - began < 30
+
+
+AS_NOBODY = """
+import os, sys
+from mirrord.errors import Unavailable
+from mirrord.switches import CommandSettings, command, open_switch
+os.setgroups([]), os.setresgid(65534, 65534, 65534), os.setresuid(65534, 65534, 65534)
+hang = "import os, time; os.setuid(0); open(os.sys.argv[1], 'w').write(str(os.getpid())); time.sleep(300)"
+switch = open_switch(CommandSettings("web", ("www.example.org",), (sys.argv[1], "-c", hang, sys.argv[2]), timeout=2.0))
+for _ in range(2):
+    try:
+        switch.read()
+    except Unavailable as e:
+        print(e)
+"""
+
+
+def test_a_program_that_became_another_user_is_told_and_not_run_beside_itself() -> None:
+    """`sudo` is how such programs get at what they move; mirrord may not kill it, and must not wait for it for ever."""
+    folder = Path(tempfile.mkdtemp(prefix="became", dir="/var/tmp"))
+    folder.chmod(0o755)
+    became, pid = folder / "became", folder / "pid"
+    shutil.copy(Path("/usr/bin/python3").resolve(), became)
+    became.chmod(0o4755)
+    try:
+        command = [sys.executable, "-c", AS_NOBODY, str(became), str(pid)]
+        told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        hung = int(pid.read_text())
+        os.kill(hung, signal.SIGKILL)
+    finally:
+        shutil.rmtree(folder)
+
+    first, second = told.stdout.splitlines()
+    assert "it runs on after 2 s and could not be killed" in first
+    assert f"process {hung}, which could not be killed, still runs" in second
 
 
 def test_a_program_shows_by_something_harmless_that_it_may_act(machine: Machine) -> None:

@@ -84,7 +84,7 @@ class Affair:
     trouble: str | None = None
     """Why the switch cannot be worked, where the last try showed it."""
     passing: bool = False
-    """That this ends by itself: nobody refused us for who we are, so a zone that is ours to read shows that it ended."""
+    """It may end by itself: nobody refused us for who we are, so a zone that is ours to read shows that it did."""
     following: Change | None = None
     """The last change, while some authoritative server still gives the old data."""
     followers: Mapping[str, Follow] = field(default_factory=dict)

@@ -16,8 +16,9 @@ without a shell, is given one JSON object on standard input, and is asked one of
 
 `show` and `check` are good with 0, and 75 or any other where they could not be done. What a program says on standard
 error becomes part of the sentence that people read. It may be asked to apply the same plan twice. Past its time
-limit it is killed, with all that it started. What a program cannot promise is that nobody moves readers between its
-own look and its own change; one that can says so in the configuration (`fence = "atomic"`).
+limit it is killed, with all that it started. One that may not be killed, since it became another user (sudo), is
+waited for no longer, and is not run again while it lives. What a program cannot promise is that nobody moves readers
+between its own look and its own change; one that can says so in the configuration (`fence = "atomic"`).
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import selectors
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -42,6 +45,12 @@ REFUSED, FENCED, LATER = 1, 5, 75
 """Exit codes of a program, beside 0."""
 LONGEST_ANSWER = 1 << 20
 """Bytes that are read of what a program prints."""
+LONGEST_TTL = (1 << 31) - 1
+"""Seconds (RFC 2181, section 8)."""
+KILLED_WITHIN = 1.0
+"""Seconds in which a program that was killed must be gone."""
+_GLANCE = 0.05
+"""Seconds after which it is seen that a program ended whose output something holds open that it started."""
 _LONGEST_WORDS = 300
 
 
@@ -61,6 +70,7 @@ class Command:
         """Nothing is run yet. Raises BadConfig where the program is no program."""
         self._settings = settings
         self.fence = settings.fence
+        self._undead: subprocess.Popen[bytes] | None = None
         if not os.access(settings.program[0], os.X_OK):
             raise BadConfig([f"{settings.service}: command.program: {settings.program[0]} is not there, or no program"])
 
@@ -130,29 +140,69 @@ class Command:
         return self._settings.program[0]
 
     def _ask(self, what: str, **more: Any) -> _Answer:
-        """Run the program once; it, and all that it started, is gone afterwards."""
+        """Run the program once; it, and all that it started, is gone afterwards, where it lets itself be killed."""
+        if self._undead is not None and self._undead.poll() is None:
+            return _Answer(LATER, b"", f"process {self._undead.pid}, which could not be killed, still runs")
         asked = {"schema": 1, "ask": what, "service": self._settings.service, "names": list(self._settings.names)}
-        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        with tempfile.TemporaryFile() as given:
             given.write(json.dumps(asked | more).encode() + b"\n")
             given.seek(0)
             try:
                 process = subprocess.Popen(
-                    self._settings.program, stdin=given, stdout=out, stderr=err, start_new_session=True
+                    self._settings.program,
+                    stdin=given,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,
                 )
             except OSError as e:
                 return _Answer(LATER, b"", f"it could not be started: {e.strerror or e}")
-            code: int | None = None
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                code = process.wait(self._settings.timeout)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            out.seek(0)
-            err.seek(0)
-            said = err.read(LONGEST_ANSWER).decode("utf-8", "replace")
-            if code is None:
-                said = f"it was killed after {self._settings.timeout:g} s; {said}"
-            return _Answer(code, out.read(LONGEST_ANSWER), said)
+        code, printed, said = _listen(process, self._settings.timeout)
+        self._undead = None if _end(process) else process
+        words = said.decode("utf-8", "replace")
+        if self._undead is not None:
+            why = f"it runs on after {self._settings.timeout:g} s and could not be killed, perhaps as another user's"
+            return _Answer(None, printed, f"{why}; {words}")
+        if code is None:
+            return _Answer(None, printed, f"it was killed after {self._settings.timeout:g} s; {words}")
+        return _Answer(code, printed, words)
+
+
+def _listen(process: subprocess.Popen[bytes], within: float) -> tuple[int | None, bytes, bytes]:
+    """Take in what a program prints and says until it ends; its exit code is None where it did not in so many seconds.
+
+    All of it is taken in and the beginnings are kept: one that asks the same question for ever fills no disk.
+    """
+    assert process.stdout is not None
+    assert process.stderr is not None
+    deadline = time.monotonic() + within
+    heard = {process.stdout: bytearray(), process.stderr: bytearray()}
+    with process.stdout, process.stderr, selectors.DefaultSelector() as open_ones:
+        for pipe in heard:
+            open_ones.register(pipe, selectors.EVENT_READ)
+        ended = False
+        while open_ones.get_map() and not ended and (left := deadline - time.monotonic()) > 0:
+            ended = process.poll() is not None  # then a last look, for what it left in the pipes
+            for key, _ in open_ones.select(0 if ended else min(left, _GLANCE)):
+                read = os.read(key.fd, 65536)
+                if not read:
+                    open_ones.unregister(key.fileobj)
+                kept = heard[key.fileobj]  # type: ignore[index] # one of the two
+                kept += read[: LONGEST_ANSWER - len(kept)]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(deadline - time.monotonic(), 0.0))
+        return process.returncode, bytes(heard[process.stdout]), bytes(heard[process.stderr])
+
+
+def _end(process: subprocess.Popen[bytes]) -> bool:
+    """Kill a program with all that it started; False where it does not die."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    try:
+        process.wait(KILLED_WITHIN)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def _words(answer: _Answer) -> str:
@@ -168,7 +218,10 @@ def _found(told: Any) -> Found:
     fence = told.get("fence")
     if fence is not None and (not isinstance(fence, str) or len(fence) > LONGEST_FENCE):
         raise ValueError("a fence that is none")
-    return Found(Rrsets(a, aaaa, frozenset({(fence,)}) if fence else frozenset()), ttl=int(told.get("ttl", 0)))
+    ttl = told.get("ttl", 0)
+    if not 0 <= ttl <= LONGEST_TTL:
+        raise ValueError("a TTL that is none")
+    return Found(Rrsets(a, aaaa, frozenset({(fence,)}) if fence else frozenset()), ttl=int(ttl))
 
 
 def _plan(change: Change) -> dict[str, Any]:
