@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from mirrord.control import moving
 from mirrord.control.moving import Attended, Moved
+from mirrord.manifest import unstamp
 from mirrord.switches import Change, Kind, open_switch, plan_change
 from mirrord.switches.transaction import Patience, new_nonce, run
 from tests.conftest import Lab
@@ -101,3 +103,23 @@ def test_a_lost_plan_of_a_person_is_sent_again_during_a_hold(home: Controller, b
     assert found.result is not None
     assert (found.result.kind, found.result.change) == (Kind.DONE, change)
     assert bind.query(NAME, "A") == {LYON}
+
+
+def test_readers_follow_by_what_they_were_told_before_mirrord_came(tmp_path: Path, lab: Lab) -> None:
+    """The TTL was a day, mirrord made it a minute, and the host burns within the hour: many keep the old answer."""
+    day = lab.bind(text=zone_text("example.org", [f"www 86400 A {MILAN}"]))
+    with controller(tmp_path) as home:
+        home.works.switches["web"] = open_switch(settings(day, key=day.key, names=[NAME]))
+        attend(home)
+        reading = attend(home).reading
+        home.mind.read("web", reading)
+        change = moving.plan(home.works, "web", "lyon", reading, home.mind.policy("web"), None, adopt=False, who="anna")
+        assert change is not None
+        moved = moving.commit(home.works, change)
+        shown = home.verb("status")["services"][0]["readers_follow_by"]
+
+    assert reading.zone is not None
+    assert moved.result is not None
+    assert (reading.zone.ttl, moved.result.kind) == (60, Kind.DONE)
+    assert (moved.result.follow_by or 0) - time.time() == pytest.approx(86400, abs=60)
+    assert unstamp(shown).timestamp() == pytest.approx(moved.result.follow_by, abs=60)

@@ -88,8 +88,6 @@ class Affair:
     following: Change | None = None
     """The last change, while some authoritative server still gives the old data."""
     followers: Mapping[str, Follow] = field(default_factory=dict)
-    follow_by: float | None = None
-    """Unix seconds by which readers follow the last change."""
 
 
 class Outcome(Protocol):
@@ -206,7 +204,6 @@ class Mind:
             affair.clock = result.sent.clock_difference if result.sent is not None else None
             affair.clock_at = time.monotonic()
             affair.followers = result.followers
-            affair.follow_by = result.follow_by
             affair.following = result.change if result.kind is Kind.PARTIAL else None
         failed = "; ".join(f"{mirror}: {why}" for mirror, why in moved.failed.items())
         text = moved.text + (f" (not {failed})" if failed else "")

@@ -8,6 +8,7 @@ time for each service, on this machine: a lock sees to it. What may be decided i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -400,7 +401,7 @@ def _plan(
         nonce=transaction.new_nonce(),
         by=works.settings.controller.name,
         ttl=works.settings.service(service).ttl,
-        was_ttl=zone.ttl if zone is not None else works.settings.service(service).ttl,
+        was_ttl=_longest_kept(works, service, zone),
         leave_out=() if announced else _bad_addresses(policy, target, looks, standing),
         mx=works.settings.mx(service),
         shared=policy.serve == "all",
@@ -409,6 +410,15 @@ def _plan(
         who=who,
         why=why,
     )
+
+
+def _longest_kept(works: Works, service: str, zone: Zone | None) -> int:
+    """Return for how many seconds readers may keep what they were told, also before the last change.
+
+    With a TTL of a day before mirrord came, and of a minute since, an outage in the first hour is long for many.
+    """
+    ttl = zone.ttl if zone is not None else works.settings.service(service).ttl
+    return max(ttl, math.ceil(works.journal.readers_follow_in(service) or 0.0))
 
 
 def _bad_addresses(policy: Policy, target: str, looks: Sequence[Fresh], standing: Standing | None) -> tuple[str, ...]:

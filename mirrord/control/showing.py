@@ -363,6 +363,7 @@ def _service_state(mind: Mind, service: str, now: float) -> ServiceState:
     view, policy = mind.view(service, now=now), mind.policy(service)
     last = journal.last_move(service)
     expected = journal.expected(service)
+    follow_in = journal.readers_follow_in(service)
     return ServiceState(
         name=service,
         serving=view.serving,
@@ -378,7 +379,7 @@ def _service_state(mind: Mind, service: str, now: float) -> ServiceState:
         held=journal.held(service),
         pending=journal.intent(service),
         ask=affair.ask,
-        follow_by=affair.follow_by,
+        follow_by=None if follow_in is None else time.time() + follow_in,
         lagging=[address for address, follow in affair.followers.items() if follow.following is Following.OLD],
     )
 

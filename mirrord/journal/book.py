@@ -292,6 +292,8 @@ class Journal:
             replaced = () if stands is None else (change.from_,)
             self._expect(draft, change.service, stands, *replaced, change.to)
             applied = stands is not None and stands == change.to
+            if applied:
+                draft.put("told", change.service, {"seconds": change.was_ttl, **moment})
             if applied and change.moves:
                 move = {"source": change.source, "target": change.target, "by_hand": change.by_hand, **moment}
                 draft.put("move", change.service, move)
@@ -357,6 +359,14 @@ class Journal:
         """Return the last move of any kind."""
         found = self._file.get("move", service)
         return None if found is None else self._move(found)
+
+    def readers_follow_in(self, service: str) -> float | None:
+        """Return in how many seconds nobody may give an answer any more that was given before the last change.
+
+        Below zero since that is so, None where nothing was ever changed.
+        """
+        found = self._file.get("told", service)
+        return None if found is None else float(found["seconds"]) - self._age(found)
 
     def automatic_moves(self, service: str) -> list[LastMove]:
         """Return the automatic moves, the latest first, as many as are remembered: dwell and damping rest on them."""

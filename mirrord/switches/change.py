@@ -204,7 +204,7 @@ class Change:
     ttl: int
     """Seconds, of what is written."""
     was_ttl: int
-    """Seconds, of what was served before: so long readers may keep it."""
+    """Seconds, of what was served before: so long readers may keep it, or what they were told earlier still."""
     source: str | None = None
     """The mirror that served before, None where the addresses were no single mirror's."""
     automatic: bool = False
