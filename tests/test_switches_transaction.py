@@ -946,6 +946,25 @@ def test_the_remembered_name_servers_are_asked_whether_they_follow(bind: Bind, j
     assert result.followers["ns8.example.org"].following is Following.UNREACHABLE
 
 
+class Telling(Rfc2136):
+    """The same switch, which notes who was told of a change."""
+
+    told: NameServers | None = None
+
+    def nudge(self, known: NameServers) -> None:
+        """Note it."""
+        self.told = known
+
+
+def test_name_servers_are_told_of_a_change_though_nothing_was_remembered(bind: Bind, journal: Journal) -> None:
+    """A laptop with an empty journal, in the outage: the others hear of it from us all the same, not seconds later."""
+    switch = Telling(settings(bind, key=bind.key, authoritative=[]))
+    controller = Desk(switch, journal)
+
+    controller.run(controller.plan("lyon", adopt=True))
+    assert switch.told == {"ns1.example.org": ("127.0.0.1",)}
+
+
 def test_nothing_open_resolves_to_nothing(bind: Bind, journal: Journal) -> None:
     """Start-up asks for every service."""
     assert at_milan(journal, key_of=bind).resolve() is None

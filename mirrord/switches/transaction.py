@@ -168,13 +168,18 @@ def resolve(
 
 def follow(switch: Switch, ledger: Ledger, change: Change, executor: Executor | None = None) -> Mapping[str, Follow]:
     """Ask every authoritative server once whether it has a committed change; to watch on after `partial`."""
-    known = ledger.name_servers(change.service)
+    return switch.followers(change, _known(switch, ledger, change.service), executor)
+
+
+def _known(switch: Switch, ledger: Ledger, service: str) -> NameServers:
+    """Return the NS that are remembered; where none are, those that can be found now."""
+    known = ledger.name_servers(service)
     if not known:
         try:
-            known = remember_name_servers(switch, ledger, change.service)
+            known = remember_name_servers(switch, ledger, service)
         except Unavailable:
             known = {}
-    return switch.followers(change, known, executor)
+    return known
 
 
 def followed(followers: Mapping[str, Follow]) -> bool:
@@ -270,7 +275,7 @@ class _Plan:
     def _see_followers(self, result: Result) -> Result:
         """Wait until the authoritative servers follow, and say which do not."""
         followers: Mapping[str, Follow] = {}
-        self._switch.nudge(self._ledger.name_servers(self._change.service))
+        self._switch.nudge(_known(self._switch, self._ledger, self._change.service))
         for _ in self._tries(self._patience.follow):
             followers = follow(self._switch, self._ledger, self._change, self._executor)
             if not any(state.following is Following.OLD for state in followers.values()):
