@@ -365,6 +365,30 @@ def test_a_road_that_was_silent_a_moment_ago_is_asked_last(primary: NameServer, 
     assert [zone.may_lag for zone in zones] == [True, True, True]
 
 
+def test_a_move_between_two_looks_does_not_wait_for_a_road_that_the_last_look_found_silent(
+    primary: NameServer, journal: Journal
+) -> None:
+    """Looks are half a minute apart, and each tries the road again; the move that is due must not do it before them."""
+    now, asked = 0.0, 0
+
+    def hang(_: bytes) -> bytes:
+        nonlocal asked
+        asked += 1
+        return SILENCE
+
+    change = desk(journal, primary, key=primary.key).plan("lyon", adopt=True)
+    with Road(primary, on_query=hang) as hung:
+        switch = Rfc2136(settings(hung, primary, key=primary.key, timeout=0.3), monotonic=lambda: now)
+        switch.read()
+        looked = asked
+        now = 35.0
+        sent = switch.send(change)
+
+    assert looked > 0
+    assert (sent.kind, sent.server) == (SentKind.ACCEPTED, str(endpoint(primary)))
+    assert asked == looked
+
+
 # -- reading
 
 

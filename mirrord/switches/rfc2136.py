@@ -62,7 +62,9 @@ from mirrord.switches.asking import Asking, door, sentence
 FUDGE = 60
 """Seconds by which the clocks may differ."""
 SHUN_FOR = 20.0
-"""Seconds for which a road that was silent is asked after the others."""
+"""Seconds for which a road that was silent is asked after the others, when reading: the next look tries it again."""
+SHUN_SENDING_FOR = 60.0
+"""The same for updates: a move that is due between two looks does not try it before they do."""
 
 _NOT_HERE = frozenset({dns.rcode.NOTAUTH, dns.rcode.REFUSED, dns.rcode.NOTIMP})
 _FENCED = frozenset({dns.rcode.NXRRSET, dns.rcode.YXRRSET, dns.rcode.NXDOMAIN, dns.rcode.YXDOMAIN})
@@ -167,12 +169,12 @@ class Rfc2136:
         """Ask every authoritative server for all names; the executor's workers ask them at once."""
         return self._asking.followers(change, known, executor)
 
-    def _roads(self, first: str) -> list[Endpoint]:
+    def _roads(self, first: str, shun_for: float = SHUN_FOR) -> list[Endpoint]:
         """Return the roads in order: the one asked for, those not lately silent, the others."""
         now = self._monotonic()
 
         def shunned(road: Endpoint) -> bool:
-            return now - self._silent.get(road, -SHUN_FOR) < SHUN_FOR
+            return now - self._silent.get(road, -shun_for) < shun_for
 
         return sorted(self._settings.servers, key=lambda road: (str(road) != first, shunned(road)))
 
@@ -188,7 +190,7 @@ class Rfc2136:
         key = self._key()
         update = build_update(change, self._settings.zone)
         passed: list[Sent] = []
-        for road in self._roads(""):
+        for road in self._roads("", SHUN_SENDING_FOR):
             sent, next_is_free = self._send_over(road, update, key)
             if not next_is_free:
                 return sent
