@@ -98,8 +98,9 @@ def moved(result: str = "done") -> dict[str, Any]:
         "serving_before": "milan",
         "target": "lyon",
         "epoch": 1,
+        "fence": "atomic",
         "text": "lyon serves web",
-        "servers": [{"address": "203.0.113.54:53", "state": "old", "text": ""}],
+        "servers": [{"address": "203.0.113.54:53", "state": "old", "serial": 7, "text": ""}],
         "readers_follow_by": NOW,
         "notes": [],
     }
@@ -699,6 +700,19 @@ def test_a_switch_shows_before_and_after(mirrord: Type, desk: ScriptedDesk) -> N
     assert "  note: web is held by anna\n" in typed.err
     assert "  readers follow within 5 min\n" in typed.err
     assert "partial: lyon serves web\n  203.0.113.54:53: still gives the old data\n" in typed.out
+
+
+@pytest.mark.parametrize("fence", ["best-effort", "atomic"])
+def test_plan_result_and_status_say_where_nothing_compares_and_sets(
+    mirrord: Type, desk: ScriptedDesk, fence: str
+) -> None:
+    """Whoever moves readers there should know that somebody else could have come between, and look twice."""
+    desk.answers["switch"] = lambda asked: (plan() if asked["dry_run"] else moved()) | {"fence": fence}
+    desk.answers["status"] = status(services=[{**status()["services"][0], "fence": fence}])
+    said = "  fence = best-effort: this system cannot compare and set"
+
+    typed, shown = mirrord("switch", "web", "lyon", "--yes"), mirrord("status")
+    assert [said in text for text in (typed.err, typed.out, shown.out)] == [fence == "best-effort"] * 3
 
 
 @pytest.mark.parametrize(("result", "code"), [("done", 0), ("partial", 3), ("unchanged", 5), ("unknown", 75)])

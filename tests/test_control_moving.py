@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.control import moving
+from mirrord.control import moving, showing
 from mirrord.control.moving import Attended, Moved
+from mirrord.decide import Permission
 from mirrord.manifest import unstamp
 from mirrord.switches import Change, Kind, open_switch, plan_change
 from mirrord.switches.transaction import Patience, new_nonce, run
@@ -123,3 +124,18 @@ def test_readers_follow_by_what_they_were_told_before_mirrord_came(tmp_path: Pat
     assert (reading.zone.ttl, moved.result.kind) == (60, Kind.DONE)
     assert (moved.result.follow_by or 0) - time.time() == pytest.approx(86400, abs=60)
     assert unstamp(shown).timestamp() == pytest.approx(moved.result.follow_by, abs=60)
+
+
+def test_a_result_says_what_every_server_has_and_how_sure_it_is(home: Controller, bind: Bind) -> None:
+    """Evidence is for programs too: the serial at each server, and whether anybody could have come between."""
+    reading = attend(home).reading
+    policy = home.mind.policy("web")
+    change = moving.plan(home.works, "web", "lyon", reading, policy, None, adopt=False, who="anna")
+    assert change is not None
+    moved = moving.commit(home.works, change)
+    view = home.mind.view("web", now=0.0)
+
+    shown = showing.moved("web", "lyon", view, moved, Permission((), None, ()), fence="best-effort")
+    assert shown["fence"] == "best-effort"
+    (server,) = shown["servers"]
+    assert (server["state"], server["serial"]) == ("new", bind.serial())

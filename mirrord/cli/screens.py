@@ -120,6 +120,8 @@ def _service(talk: Talk, service: Found) -> None:
         talk.line(f"  {said}: {service['reason']}", "bold red" if service["alarm"] else "")
     if service["held"]:
         talk.line(f"  {_held(service['held'])}", "yellow")
+    if service["fence"] != "atomic":
+        talk.line(f"  {_best_effort(service)}")
     if service["lagging"]:
         talk.line(f"  still the old data at {listed(service['lagging'])}", "yellow")
     if service["readers_follow_by"] and unstamp(service["readers_follow_by"]).timestamp() > time.time():
@@ -394,7 +396,7 @@ def planned(found: Found, line: Callable[[str, str], None]) -> None:
     if found["zone"]["state"] not in ("ours", "new"):
         line(f"  the zone is {found['zone']['state']}: {found['zone']['text']}", "yellow")
     if found["fence"] != "atomic":
-        line("  this system cannot compare and set: a change made by somebody else at this moment is lost", "yellow")
+        line(f"  {_best_effort(found)}: a change made by somebody else at this moment is lost", "yellow")
     for note in found["notes"]:
         line(f"  note: {note}", "yellow")
     for brake in found["brakes"]:
@@ -405,6 +407,10 @@ def planned(found: Found, line: Callable[[str, str], None]) -> None:
             line(f"  brake {brake['brake']}: {brake['text']}{way}", "bold red")
     if found["change"] is not None and found["readers_follow_in"]:
         line(f"  readers follow within {age(found['readers_follow_in'])}", "")
+
+
+def _best_effort(found: Found) -> str:
+    return f"fence = {found['fence']}: this system cannot compare and set"
 
 
 def _addresses(addresses: list[str]) -> str:
@@ -420,6 +426,8 @@ def moved(talk: Talk, found: Found) -> None:
         text = server["text"] or words[server["state"]]
         own = text if text.startswith(server["address"]) else f"{server['address']}: {text}"
         talk.line(f"  {own}", "" if server["state"] == "new" else "yellow")
+    if found.get("fence", "atomic") != "atomic" and found["epoch"] is not None:
+        talk.line(f"  {_best_effort(found)}")
     for one in found.get("evidence", ()):
         talk.line(f"  {one['text']}", "" if one["ok"] else "yellow")
     if found["readers_follow_by"]:

@@ -199,15 +199,15 @@ class Desk:
             given=asked.get("plan"),
             standing=view.standing,
         )
+        fence = settings.service(service).fence
         if asked.get("dry_run"):
-            fence = settings.service(service).fence
             return showing.planned(service, target, view, reading, plan, permission, fence=fence)
         if permission.brakes:
             brake = permission.brakes[0]
             way = f"; `--override {brake.name}` lifts this brake" if brake.liftable else ""
             raise Braked(f"{service}: moving to {target}: {brake.text}{way}", brake.name)
         if plan is None:
-            return showing.unmoved(service, target, view)
+            return showing.unmoved(service, target, view, fence=fence)
         return self._carry_out(plan, view, permission, who)
 
     def _read_for_switch(self, service: str, policy: Policy, asked: dict[str, Any]) -> tuple[View, Reading]:
@@ -237,7 +237,8 @@ class Desk:
             self._tell(lambda: self.mind.take_in(service, moved))
         finally:
             self._tell(lambda: self.mind.release(service))
-        return showing.moved(service, target, view, moved, permission)
+        fence = self.works.settings.service(service).fence
+        return showing.moved(service, target, view, moved, permission, fence=fence)
 
     @contextlib.contextmanager
     def _overriding(self, service: str, target: str, permission: Permission, who: str) -> Iterator[list[bool]]:

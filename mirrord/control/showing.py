@@ -240,7 +240,7 @@ def planned(
             for brake in (*permission.brakes, *([permission.lifted] if permission.lifted else []))
         ],
         "notes": list(permission.remarks),
-        "readers_follow_in": ttl if plan is not None and plan.moves else 0,
+        "readers_follow_in": plan.was_ttl if plan is not None and plan.moves else 0,
         "change": plan.to_json() if plan is not None else None,
     }
 
@@ -262,7 +262,7 @@ def _names(expected: Expected, ttl: int) -> dict[str, Any]:
     }
 
 
-def moved(service: str, target: str, view: View, ended: Moved, permission: Permission) -> dict[str, Any]:
+def moved(service: str, target: str, view: View, ended: Moved, permission: Permission, *, fence: str) -> dict[str, Any]:
     """Show how a switch ended."""
     result = ended.result
     assert result is not None  # a switch by hand has no candidates that could fail it
@@ -272,9 +272,10 @@ def moved(service: str, target: str, view: View, ended: Moved, permission: Permi
         "serving_before": view.serving,
         "target": target,
         "epoch": result.change.epoch,
+        "fence": fence,
         "text": result.text,
         "servers": [
-            {"address": address, "state": _FOLLOWS[follow.following], "text": follow.text}
+            {"address": address, "state": _FOLLOWS[follow.following], "serial": follow.serial, "text": follow.text}
             for address, follow in sorted(result.followers.items())
         ],
         "evidence": [asdict(one) for one in ended.evidence],
@@ -286,7 +287,7 @@ def moved(service: str, target: str, view: View, ended: Moved, permission: Permi
 _FOLLOWS = {Following.FOLLOWS: "new", Following.OLD: "old", Following.UNREACHABLE: "unreachable"}
 
 
-def unmoved(service: str, target: str, view: View) -> dict[str, Any]:
+def unmoved(service: str, target: str, view: View, *, fence: str) -> dict[str, Any]:
     """Say that there is nothing to change."""
     return {
         "service": service,
@@ -294,6 +295,7 @@ def unmoved(service: str, target: str, view: View) -> dict[str, Any]:
         "serving_before": view.serving,
         "target": target,
         "epoch": None,
+        "fence": fence,
         "text": f"{target} serves {service} already; nothing was changed",
         "servers": [],
         "readers_follow_by": None,
