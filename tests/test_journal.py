@@ -373,6 +373,31 @@ def test_a_refused_plan_changes_no_expectation_but_is_remembered(journal: Journa
     assert journal.history(kinds=["no switch"])[0].event.what == "web: refused"
 
 
+def test_readers_are_waited_for_as_long_as_they_were_told(journal: Journal, watch: Watch) -> None:
+    """From the moment of the change, on the clock that nobody sets."""
+    before = journal.readers_follow_in("web")
+    moved(journal, state("milan"), "lyon")
+    watch.pass_by(100.0)
+    watch.wall += DAY
+
+    assert (before, journal.readers_follow_in("web")) == (None, 200.0)
+
+
+def test_the_same_failure_is_told_once_a_day_and_whenever_a_person_met_it(journal: Journal, watch: Watch) -> None:
+    """With each look of a month-long outage the same move fails: the history is for what happened besides."""
+    left = moved(journal, state("milan"), "lyon")
+
+    def fail(text: str, who: str = "") -> int:
+        change = replace(plan(left, "oslo", f"{len(journal.past('web')):032x}"), who=who or "home")
+        journal.intend(change)
+        journal.settle(change, None, text)
+        return len(journal.history(kinds=["no switch"]))
+
+    counts = [fail("web: no road"), fail("web: no road"), fail("web: refused"), fail("web: refused", "anna")]
+    watch.pass_by(DAY)
+    assert [*counts, fail("web: refused")] == [1, 1, 2, 3, 4]
+
+
 def test_what_a_refused_adoption_wanted_to_replace_is_none_of_our_states(journal: Journal) -> None:
     """A human's state that we could not take over stays foreign: it must not look like a state of ours that is back."""
     moved(journal, state("milan"), "lyon")

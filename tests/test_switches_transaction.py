@@ -687,6 +687,25 @@ def test_a_name_server_restarted_with_its_old_zone_file_is_a_revert(primary: Nam
     assert controller.look().comparison.state is ZoneState.OURS
 
 
+def test_a_month_of_plans_that_came_to_nothing_makes_nobody_forget_what_stood(
+    primary: NameServer, journal: Journal
+) -> None:
+    """
+    The name server burnt with its datacentre; a move was tried with each look, and it is back from an old backup. That
+    is a revert, not a stranger's work, and the history is not made of one sentence.
+    """
+    controller = at_milan(journal, key_of=primary)
+    controller.move("lyon")
+    stands = controller.look().zone.stands
+    nowhere = desk(journal, Endpoint("127.0.0.1", free_port()), key=primary.key)
+    kinds = [nowhere.run(nowhere.plan_from(stands, "oslo")).kind for _ in range(30)]
+
+    primary.restart_with_old_zone()
+    assert set(kinds) == {Kind.UNCHANGED}
+    assert controller.look().comparison.state is ZoneState.REVERTED
+    assert len(journal.history(kinds=("no switch",))) == 1
+
+
 def test_a_name_server_restarted_in_good_order_is_ours(primary: NameServer, journal: Journal) -> None:
     """An upgrade of the name server is no accident."""
     controller = at_milan(journal, key_of=primary)

@@ -27,6 +27,8 @@ from mirrord.switches import Change, Expected, Intent, NameServers
 
 KEEP_STATES = 20
 """So many earlier states of a service's zone are remembered."""
+TELL_AGAIN_AFTER = 86_400.0
+"""Seconds: a plan that comes to nothing for the same reason, tried anew with each look, is told no more often."""
 KEEP_MOVES = 32
 """So many automatic moves of a service are remembered."""
 SEEN_EVERY = 60.0
@@ -290,8 +292,9 @@ class Journal:
                 draft.drop("intent", change.service)
             self._raise_epoch(draft, change)
             replaced = () if stands is None else (change.from_,)
-            self._expect(draft, change.service, stands, *replaced, change.to)
             applied = stands is not None and stands == change.to
+            self._expect(draft, change.service, stands, *replaced)
+            self._remember(draft, "past" if applied else "never stood", change.service, change.to)
             if applied:
                 draft.put("told", change.service, {"seconds": change.was_ttl, **moment})
             if applied and change.moves:
@@ -302,6 +305,11 @@ class Journal:
                         draft.get("automatic moves", change.service), draft.get("automatic move", change.service)
                     )
                     draft.put("automatic moves", change.service, [move, *before][:KEEP_MOVES])
+            told = draft.get("no switch", change.service)
+            same = told is not None and told["text"] == text and self._age(told) < TELL_AGAIN_AFTER
+            if same and not applied and not change.by_hand:
+                return
+            draft.put("no switch", change.service, None if applied else {"text": text, **moment})
             kind = "switch" if applied else "no switch"
             draft.tell(Event(kind, text, change.why, change.who, change.service, change.to_json()))
 
@@ -323,8 +331,13 @@ class Journal:
         return None if found is None else Expected.from_json(found)
 
     def past(self, service: str) -> Sequence[Expected]:
-        """Return earlier states of ours, what they replaced, and what given-up plans would have made."""
-        return [Expected.from_json(state) for state in self._file.get("past", service) or []]
+        """Return earlier states of ours, what they replaced, and what given-up plans would have made.
+
+        Those two are kept apart: plans that come to nothing are made with each look while a name server is gone, and
+        must not push out what stood, which is what it may come back with.
+        """
+        found = [*(self._file.get("past", service) or []), *(self._file.get("never stood", service) or [])]
+        return [Expected.from_json(state) for state in found]
 
     def highest_epoch(self, service: str) -> int:
         """Return the highest epoch that was ever planned for a service, 0 for none."""
@@ -333,16 +346,18 @@ class Journal:
     def _raise_epoch(self, draft: Draft, change: Change) -> None:
         draft.put("epoch", change.service, max(draft.get("epoch", change.service) or 0, change.epoch))
 
-    def _expect(self, draft: Draft, service: str, stands: Expected | None, *others: Expected) -> None:
-        """Expect `stands` from now on, and remember it, what was expected, and the others."""
+    def _expect(self, draft: Draft, service: str, stands: Expected | None, *replaced: Expected) -> None:
+        """Expect `stands` from now on, and remember what was expected, and what it replaced."""
         known = draft.get("expected", service)
-        states = draft.get("past", service) or []
-        for state in (known, *(other.to_json() for other in others)):
-            if state is not None and state not in states:
-                states = [*states, state]
-        draft.put("past", service, states[-KEEP_STATES:])
+        before = [] if known is None else [Expected.from_json(known)]
+        self._remember(draft, "past", service, *before, *replaced)
         if stands is not None:
             draft.put("expected", service, stands.to_json())
+
+    def _remember(self, draft: Draft, where: str, service: str, *states: Expected) -> None:
+        kept: list[Document] = list(draft.get(where, service) or [])
+        new = [document for state in states if (document := state.to_json()) not in kept]
+        draft.put(where, service, [*kept, *new][-KEEP_STATES:])
 
     def name_servers(self, service: str) -> NameServers:
         """Return the NS of a service's zone as last remembered; empty where they never were."""
