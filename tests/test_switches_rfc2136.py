@@ -245,6 +245,32 @@ def test_an_unknown_algorithm_is_told_when_the_switch_is_opened() -> None:
         open_switch(settings(key=Key(algorithm="hmac-sha3")))
 
 
+class Policed(Bind):
+    """A BIND that lets the key do what the document says, and nothing else."""
+
+    def configuration(self) -> str:
+        """Put the document's line in place of a key that may do anything."""
+        page = (Path(__file__).parent.parent / "docs" / "hosts.md").read_text()
+        (policy,) = re.findall(r"`(update-policy \{.*\};)`", page)
+        allowed = f'allow-update {{ key "{self.key.name}"; }};'
+        text = super().configuration()
+        assert allowed in text
+        return text.replace(allowed, policy)
+
+
+def test_the_policy_of_the_document_lets_one_name_be_moved_and_no_other(lab: Lab, tmp_path: Path) -> None:
+    """A key that may write the whole zone is worth more to a thief than one that may move `www`."""
+    primary = lab._keep(Policed(lab.folder("policed"), text=TEXT), start=True)
+    ends = {}
+    for name, moves in (("www.example.org", ("milan", "lyon")), ("example.org", ("milan",))):
+        journal = Journal(tmp_path / f"{name}.sqlite")
+        controller = desk(journal, primary, key=primary.key, names=[name])
+        ends[name] = [controller.move(mirror).kind.value for mirror in moves]
+        journal.close()
+
+    assert ends == {"www.example.org": ["done", "done"], "example.org": ["unchanged"]}
+
+
 # -- roads
 
 
