@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 
 from mirrord.control import moving, showing
+from mirrord.control.mind import Mind
 from mirrord.control.moving import Attended, Moved
 from mirrord.decide import Permission
 from mirrord.manifest import unstamp
-from mirrord.switches import Change, Kind, open_switch, plan_change
+from mirrord.switches import Change, Following, Kind, open_switch, plan_change
 from mirrord.switches.transaction import Patience, new_nonce, run
 from tests.conftest import Lab
 from tests.controlling import NAME, Controller, controller
 from tests.lab.bind import Bind
 from tests.lab.nameserver import zone_text
-from tests.switching import Road, settings
+from tests.switching import Road, human, settings
 
 MILAN, LYON = "127.0.0.11", "127.0.0.12"
 
@@ -65,6 +66,12 @@ def lose(home: Controller, road: Road, *, who: str = "") -> Change:
     assert lost.kind is Kind.UNKNOWN
     road.on_update = None
     return change
+
+
+def fence_of(change: Change) -> str:
+    """Return the text of a plan's TXT."""
+    ((text,),) = change.to.names[NAME].fence
+    return text
 
 
 def outcome(attended: Attended) -> Moved:
@@ -139,3 +146,28 @@ def test_a_result_says_what_every_server_has_and_how_sure_it_is(home: Controller
     assert shown["fence"] == "best-effort"
     (server,) = shown["servers"]
     assert (server["state"], server["serial"]) == ("new", bind.serial())
+
+
+def test_a_server_that_still_gives_the_old_data_is_watched_after_a_restart(
+    home: Controller, bind: Bind, road: Road, lab: Lab
+) -> None:
+    """The daemon was updated a minute after the move: half of the readers are at the old address all the same."""
+    behind = lab.bind(text=zone_text("example.org", [f"www 60 A {MILAN}"]))
+    told = settings(road, key=bind.key, names=[NAME], authoritative=[bind, behind])
+    home.works.switches["web"] = open_switch(told)
+    change = moving.plan(
+        home.works, "web", "lyon", attend(home).reading, home.mind.policy("web"), None, adopt=False, who="anna"
+    )
+    assert change is not None
+    run(home.works.switch("web"), home.works.journal, change, patience=Patience(follow=0.1))
+
+    again = Mind(home.works.settings, home.works.journal, now=0.0, wall=time.time())
+    following = again.affairs["web"].following
+    attended = moving.attend(home.works, "web", following, again.policy("web"), settle=True, adopt=True)
+    again.follows("web", attended.followers or {})
+    lagging = [where for where, found in again.affairs["web"].followers.items() if found.following is Following.OLD]
+    assert lagging == [f"127.0.0.1:{behind.port}"]
+    human(behind, ("replace", "www", 60, "A", LYON), ("replace", "_mirrord.www", 60, "TXT", f'"{fence_of(change)}"'))
+    attended = moving.attend(home.works, "web", following, again.policy("web"), settle=True, adopt=True)
+    again.follows("web", attended.followers or {})
+    assert again.affairs["web"].following is None

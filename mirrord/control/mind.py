@@ -86,7 +86,7 @@ class Affair:
     passing: bool = False
     """It may end by itself: nobody refused us for who we are, so a zone that is ours to read shows that it did."""
     following: Change | None = None
-    """The last change, while some authoritative server still gives the old data."""
+    """The last change, while some authoritative server still gives the old data, or may."""
     followers: Mapping[str, Follow] = field(default_factory=dict)
 
 
@@ -122,7 +122,9 @@ class Mind:
         self.settings = settings
         self.journal = journal
         self.standing = Standing.recall(journal.kept(STANDING) or [], now, wall)
-        self.affairs = {service.name: Affair() for service in settings.services}
+        self.affairs = {  # whether all follow was perhaps not known yet when the last process ended
+            service.name: Affair(following=journal.last_change(service.name)) for service in settings.services
+        }
         self.round: Round | None = None
         self.publishing_stopped: str | None = None
         """Why nothing is published by itself until a person syncs."""

@@ -296,7 +296,8 @@ class Journal:
             self._expect(draft, change.service, stands, *replaced)
             self._remember(draft, "past" if applied else "never stood", change.service, change.to)
             if applied:
-                draft.put("told", change.service, {"seconds": change.was_ttl, **moment})
+                told = {"seconds": change.was_ttl, "change": change.to_json(), **moment}
+                draft.put("told", change.service, told)
             if applied and change.moves:
                 move = {"source": change.source, "target": change.target, "by_hand": change.by_hand, **moment}
                 draft.put("move", change.service, move)
@@ -305,8 +306,8 @@ class Journal:
                         draft.get("automatic moves", change.service), draft.get("automatic move", change.service)
                     )
                     draft.put("automatic moves", change.service, [move, *before][:KEEP_MOVES])
-            told = draft.get("no switch", change.service)
-            same = told is not None and told["text"] == text and self._age(told) < TELL_AGAIN_AFTER
+            last = draft.get("no switch", change.service)
+            same = last is not None and last["text"] == text and self._age(last) < TELL_AGAIN_AFTER
             if same and not applied and not change.by_hand:
                 return
             draft.put("no switch", change.service, None if applied else {"text": text, **moment})
@@ -382,6 +383,12 @@ class Journal:
         """
         found = self._file.get("told", service)
         return None if found is None else float(found["seconds"]) - self._age(found)
+
+    def last_change(self, service: str) -> Change | None:
+        """Return the plan that made what we expect to stand; None where it was taken over, or nothing was."""
+        found, expected = self._file.get("told", service), self.expected(service)
+        change = None if found is None else Change.from_json(found["change"])
+        return change if change is not None and change.to == expected else None
 
     def automatic_moves(self, service: str) -> list[LastMove]:
         """Return the automatic moves, the latest first, as many as are remembered: dwell and damping rest on them."""
