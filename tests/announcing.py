@@ -18,7 +18,7 @@ from tests.lab.nginx import Nginx
 from tests.lab.processes import Server
 from tests.lab.publisher import Process
 from tests.lab.routing import ADDRESSES, MIRRORS, ROUTER, Net
-from tests.lab.waiting import until
+from tests.lab.waiting import steadily, until
 
 PAGE = Path(__file__).parent.parent / "docs" / "switching.md"
 PORT = 8080
@@ -28,6 +28,23 @@ def settings_of(what: str) -> str:
     """Return the settings of the document's block whose first line says `what`."""
     blocks = re.findall(r"```[a-z]+\n(.*?)```", PAGE.read_text(), re.DOTALL)
     return next(str(block) for block in blocks if what in block.partition("\n")[0])
+
+
+def killed(server: Server) -> None:
+    """End a speaker or router as by a power failure, and start it again as the document says."""
+    server.kill()
+    if isinstance(server, Bird):
+        server.recovers = True
+    server.start()
+
+
+def restarted(server: Server) -> None:
+    """End a speaker or router on purpose, as the document says, and start it again."""
+    if isinstance(server, Bird):
+        server.ask("graceful", "restart")
+        until(lambda: not server.running, 10, "BIRD to end")
+        server.recovers = True
+    server.restart()
 
 
 @dataclass
@@ -92,6 +109,23 @@ class Announced:
         """Wait until the router sends readers to a mirror."""
         until(lambda: self.net.leads_to(mirror), 20, f"the route to {mirror}")
 
+    def stays_at(self, mirror: str, during: float = 1.0) -> None:
+        """Assert that the router goes on sending readers to a mirror."""
+        steadily(lambda: self.net.leads_to(mirror), during, f"the route to {mirror}")
+
+    def watching(self) -> None:
+        """Have a daemon run that could help."""
+        if not self.daemon.running:
+            self.daemon.start()
+        until(lambda: self.service()["protected"]["ok"], 20, "protection")
+
+    def light(self, *mirrors: str) -> None:
+        """Bring mirrors back, and their readers to milan."""
+        for mirror in mirrors:
+            self.net.light(mirror)
+        until(lambda: self.switch("milan")["exit"] == 0, 20, "the readers to be back at milan")
+        until(lambda: all(map(self.answers, ADDRESSES)), 20, "pages at the announced addresses")
+
 
 def configuration(made: Announced) -> str:
     """Return mirrord's configuration: quick rhythms, and the document's `[service.bgp]`."""
@@ -134,8 +168,8 @@ dwell = "1s"
 
 
 @contextlib.contextmanager
-def announced(lab: Lab, kind: str = "bird", *, sooner: bool = False) -> Iterator[Announced]:
-    """Make a publisher whose readers are at milan, without a daemon.
+def announced(lab: Lab, kind: str = "bird", *, sooner: bool = False, release: int = 4) -> Iterator[Announced]:
+    """Make a publisher whose readers are at milan, without a daemon; `release` is ExaBGP's.
 
     `sooner`: the router loses patience with a silent neighbour after seconds, not minutes; all else is the document's.
     """
@@ -166,7 +200,7 @@ def announced(lab: Lab, kind: str = "bird", *, sooner: bool = False) -> Iterator
             more = f'socket = "{speaks.control}"'
         else:
             text = settings_of("exabgp.conf").replace("/etc/exabgp/mirrord/web.routes", str(file))
-            speaker = exabgp = lab.exabgp(text, prefix=net.speaker.prefix)
+            speaker = exabgp = lab.exabgp(text, prefix=net.speaker.prefix, release=release)
             more = f'pipes = "{exabgp.pipes}"'
             service = service.replace('"bird"', '"exabgp"')
         service = service.replace("\n[service.bgp.mirrors]", f"\n{more}\n[service.bgp.mirrors]")

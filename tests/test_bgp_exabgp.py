@@ -6,29 +6,17 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.announcing import PORT, Announced, announced
+from tests.announcing import PORT, Announced, announced, killed, restarted
 from tests.conftest import Lab
 from tests.lab.processes import Server
 from tests.lab.routing import reading
-from tests.lab.waiting import steadily
 
 
-@pytest.fixture(scope="module")
-def made(module_lab: Lab) -> Iterator[Announced]:
-    """Readers are at milan; ExaBGP announces."""
-    with announced(module_lab, "exabgp") as made:
+@pytest.fixture(scope="module", params=[4, 5])
+def made(module_lab: Lab, request: pytest.FixtureRequest) -> Iterator[Announced]:
+    """Readers are at milan; ExaBGP announces: each of the releases that the document names."""
+    with announced(module_lab, "exabgp", release=request.param) as made:
         yield made
-
-
-def killed(server: Server) -> None:
-    """As by a power failure."""
-    server.kill()
-    server.start()
-
-
-def restarted(server: Server) -> None:
-    """On purpose."""
-    server.restart()
 
 
 def test_a_planned_switch_loses_nobody(made: Announced) -> None:
@@ -45,13 +33,44 @@ def test_a_planned_switch_loses_nobody(made: Announced) -> None:
     assert reader.lost == []
 
 
+@pytest.mark.parametrize("who", ["speaker", "router"])
 @pytest.mark.parametrize("restart", [killed, restarted])
-def test_exabgp_loses_no_reader_by_a_restart(made: Announced, restart: Callable[[Server], None]) -> None:
+def test_no_reader_is_lost_by_a_restart(made: Announced, who: str, restart: Callable[[Server], None]) -> None:
     """With the settings of the document: its process announces what the file says before the sessions stand."""
     with reading(made.net, PORT) as reader:
-        restart(made.speaker)
+        restart(made.router if who == "router" else made.speaker)
         made.established()
-        steadily(lambda: made.net.leads_to("milan"), 1, "the route to stay")
+        made.stays_at("milan")
 
     assert reader.answered_by == ["milan"]
     assert (reader.lost, reader.cut) == ([], [])
+
+
+def test_no_reader_needs_mirrord(made: Announced) -> None:
+    """It is killed, and it starts again: the route stays, and nothing moves."""
+    with reading(made.net, PORT) as reader:
+        made.watching()
+        made.daemon.restart()
+        made.daemon.kill()
+        made.watching()
+
+    assert reader.answered_by == ["milan"]
+    assert (reader.lost, reader.cut) == ([], [])
+
+
+def test_when_the_primary_goes_dark_nobody_is_lost_once_the_route_has_moved(made: Announced) -> None:
+    """Nothing says goodbye: until it is seen readers are lost, and not one of them afterwards."""
+    made.established()
+    made.watching()
+    try:
+        with reading(made.net, PORT) as reader:
+            made.net.darken("milan")
+            made.leads_to("lyon")
+            moved = reader.now()
+            made.stays_at("lyon", 2)
+    finally:
+        made.light("milan")
+
+    assert reader.answered_by == ["milan", "lyon"]
+    assert [visit for visit in reader.lost if visit.at > moved] == []
+    assert reader.lost  # somebody asked while milan was dark and not yet known to be

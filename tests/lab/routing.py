@@ -80,7 +80,11 @@ class Net:
 
     def darken(self, mirror: str) -> None:
         """Have a mirror's place gone: nothing comes from there, nobody says goodbye."""
-        self.mirrors[mirror].run(["ip", "link", "set", "wire", "down"])
+        self.router.run(["ip", "link", "set", mirror, "down"])
+
+    def light(self, mirror: str) -> None:
+        """Have it back as it was."""
+        self.router.run(["ip", "link", "set", mirror, "up"])
 
     def routes(self) -> dict[str, str]:
         """Return where the router's kernel sends what goes to each prefix."""
@@ -126,13 +130,14 @@ class Visit:
     """One request of a reader: when it began (Unix seconds), how long it took, who answered; None: nobody.
 
     `cut`: its connection stood and was then reset, as by a mirror that never heard of it, so that it was asked again,
-    at once and once, as a client may (RFC 9110, section 9.2.2).
+    at once and once, as a client may (RFC 9110, section 9.2.2). `why` says what went wrong last.
     """
 
     at: float
     seconds: float
     by: str | None
     cut: bool
+    why: str
 
 
 READING = """
@@ -140,26 +145,26 @@ import http.client, json, sys, threading, time
 addresses, port, every, patience = sys.argv[1].split(","), int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])
 lines, lock, end = [], threading.Lock(), threading.Event()
 def ask(address):
-    link, stood = http.client.HTTPConnection(address, port, timeout=patience), False
+    link = http.client.HTTPConnection(address, port, timeout=patience)
     try:
-        link.connect()
-        stood = True
         link.request("GET", "/", headers={"Host": "www.example.org", "Connection": "close"})
         answer = link.getresponse()
         text = answer.read().decode()
-        return (text.split()[-1] if answer.status == 200 else None), False
+        return (text.split()[-1], "") if answer.status == 200 else (None, str(answer.status))
     except (OSError, http.client.HTTPException) as e:
-        ended = isinstance(e, http.client.RemoteDisconnected)
-        return None, stood and isinstance(e, ConnectionResetError | BrokenPipeError) and not ended
+        return None, type(e).__name__ + ": " + str(e)
     finally:
         link.close()
 def visit(address):
-    at = time.time()
-    by, cut = ask(address)
-    if cut:
-        by, _ = ask(address)
+    at, cut = time.time(), False
+    by, why = ask(address)
+    # Who is refused a connection gets another error: a reset means that one stood, if only for an instant.
+    if why.startswith(("ConnectionResetError", "BrokenPipeError")):
+        cut = True
+        by, again = ask(address)
+        why = again or why
     with lock:
-        lines.append([at, time.time() - at, by, cut])
+        lines.append([at, time.time() - at, by, cut, why])
 threading.Thread(target=lambda: (sys.stdin.read(), end.set()), daemon=True).start()
 visit(addresses[0])
 print("ready", flush=True)
@@ -183,6 +188,8 @@ class Reading:
     def __init__(self, net: Net, port: int, *, every: float = 0.05, patience: float = 0.9) -> None:
         """`patience`: a request is lost after so many seconds (a SYN that was lost is sent again after 1 s)."""
         command = [*net.reader.prefix, sys.executable, "-c", READING, ",".join(ADDRESSES), str(port), str(every)]
+        self.every = every
+        self.patience = patience
         self._process = subprocess.Popen(
             [*command, str(patience)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
