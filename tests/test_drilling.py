@@ -60,13 +60,14 @@ def test_a_drill_goes_all_the_way_and_back_and_moves_no_reader(site: Publisher) 
     for server in (site.primary, site.secondary):
         assert server.holds(SHADOW, "A", site.hosts["milan"].address)
     assert any("lyon" in event["what"] for event in site.verb("history", "--kind", "switch")["events"])
-    (written,) = (site.state / "drills").iterdir()
-    assert json.loads(written.read_text())["ok"] is True
+    newest = max((site.state / "drills").iterdir())
+    assert json.loads(newest.read_text())["ok"] is True
     assert drilled(site)["ok"], "a second drill begins where the first ended"
 
 
 def test_a_plan_that_a_killed_drill_left_open_is_settled_by_the_next(site: Publisher) -> None:
     """It was written down and perhaps sent: nothing else is led anywhere before that is known."""
+    assert drilled(site)["ok"]
     with contextlib.closing(Journal(site.state / "journal.sqlite")) as journal:
         stands = journal.expected("web/drill")
         assert stands is not None
@@ -76,6 +77,23 @@ def test_a_plan_that_a_killed_drill_left_open_is_settled_by_the_next(site: Publi
 
     report = drilled(site)
     assert report["ok"], report
+
+
+def test_a_hold_stops_no_drill(site: Publisher) -> None:
+    """
+    It keeps readers where they are, and a drill moves none: what it is to prove is not less true while somebody moves
+    house. That readers would stay is said, here and in the first line of the status.
+    """
+    assert site.verb("hold", "web", "--reason", "moving house")["exit"] == 0
+    until(lambda: not site.service()["protected"]["ok"], 10, "the hold to be known")
+    try:
+        report = drilled(site)
+    finally:
+        assert site.verb("unhold", "web")["exit"] == 0
+
+    assert (report["ok"], report["exit"]) == (True, 0)
+    assert "readers would go to lyon; but now they would stay: web is held by " in report["steps"][0]["text"]
+    assert "moving house" in report["steps"][0]["text"]
 
 
 def test_what_somebody_else_keeps_at_the_shadow_name_is_left_alone(site: Publisher) -> None:
@@ -111,6 +129,17 @@ def test_a_name_server_that_does_not_follow_fails_the_drill(lab: Lab) -> None:
         assert report["exit"] == 1
         assert [(step["name"], step["ok"]) for step in report["steps"]] == [("decide", True), ("prepare", False)]
         assert "some still give the old data" in report["steps"][1]["text"]
+
+
+def test_where_mirrors_share_the_readers_the_others_are_drilled(lab: Lab) -> None:
+    """With `serve = "all"` no single mirror takes over: the shadow name gets the addresses of all that are left."""
+    with publisher(lab, serve="all") as site:
+        assert site.verb("sync")["exit"] == 0
+
+        report = drilled(site)
+        assert (report["exit"], report["ok"], report["to"]) == (0, True, "lyon+oslo"), report
+        fetched = next(step["text"] for step in report["steps"] if step["name"] == "fetch")
+        assert all(site.hosts[name].address in fetched for name in ("lyon", "oslo"))
 
 
 def test_the_schedule_drills_by_itself(lab: Lab) -> None:

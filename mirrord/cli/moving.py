@@ -44,7 +44,7 @@ def switch_readers(
 
 def drill_services(asking: Asking, service: str | None, *, yes: bool) -> int:
     """Say what a drill writes, ask, rehearse; return the exit code."""
-    services = [s for s in asking.settings.services if service in (None, s.name)]
+    services = [s for s in asking.settings.services if service == s.name or (service is None and s.dns is not None)]
     names = [f"{SHADOW}.{name}" for s in services for name in s.names]
     asking.talk.say(
         f"a drill writes addresses of mirrors, and its own TXT, at {', '.join(names)}; no reader is moved", ""

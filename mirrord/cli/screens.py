@@ -327,6 +327,8 @@ def drilled(talk: Talk, found: Found) -> None:
                 table, step["name"], f"{step['seconds']:.2f}", step["text"] if step["ok"] else f"FAILED: {step['text']}"
             )
         talk.show(table)
+    for left in found.get("left_out", ()):
+        talk.line(f"not rehearsed: {left['why']}", "yellow")
 
 
 def _good(*, ok: bool) -> str:

@@ -260,10 +260,14 @@ class Desk:
                 self._lastly(lambda: self.works.journal.unhold(service, who))
 
     def drill(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:
-        """Rehearse a failover of services on shadow names."""
+        """Rehearse a failover of services on shadow names; of all, those that have such names."""
         from mirrord.control import drilling
 
         services = self._services(asked.get("service"))
+        without = {} if len(services) == 1 else drilling.without_shadow(self.works, services)
+        services = [service for service in services if service not in without]
+        if not services:
+            raise BadUsage("; ".join(without.values()))
         if not self._daemon:
             self._one_look(services)
         reports = []
@@ -271,7 +275,7 @@ class Desk:
             view, policy = self._ask(functools.partial(self._view_and_policy, service))
             say = functools.partial(_say_step, talk, service)
             reports.append(drilling.rehearse(self.works, self.looker, view, policy, who, say).to_json())
-        return {"drills": reports}
+        return {"drills": reports, "left_out": [{"service": name, "why": why} for name, why in without.items()]}
 
     def _view_and_policy(self, service: str) -> tuple[View, Policy]:
         return self.mind.view(service, now=time.monotonic()), self.mind.policy(service)

@@ -9,10 +9,11 @@ each step took, is the report. No reader is moved, and what a drill leaves behin
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -106,15 +107,28 @@ def shadow_of(settings: DnsSettings | LexiconSettings) -> DnsSettings | LexiconS
     return replace(settings, service=f"{settings.service}/{SHADOW}", names=names)
 
 
+def without_shadow(works: Works, services: Iterable[str]) -> dict[str, str]:
+    """Return the services that cannot be rehearsed, each with the reason."""
+    return {
+        service: _why_no_shadow(service)
+        for service in services
+        if not isinstance(works.settings.switch(service), DnsSettings | LexiconSettings)
+    }
+
+
+def _why_no_shadow(service: str) -> str:
+    return f"{service}: a drill needs a name beside the service's own, so it works with DNS only"
+
+
 def rehearse(works: Works, looker: Looker, view: View, policy: Policy, who: str, seen: Seen = lambda _: None) -> Report:
     """Go through a whole failover on the shadow names, and back; write the report down.
 
-    Raises BadUsage for a service that has no shadow, Braked where something stands there that is not ours, Locked
-    where another drill of it is under way, and Unavailable where the names cannot be read.
+    Raises BadUsage for a service that has no shadow, Braked where something stands there that is not ours, and Locked
+    where another drill of it is under way.
     """
     settings = works.settings.switch(policy.service)
     if not isinstance(settings, DnsSettings | LexiconSettings):
-        raise BadUsage(f"{policy.service}: a drill needs a name beside the service's own, so it works with DNS only")
+        raise BadUsage(_why_no_shadow(policy.service))
     shadow = shadow_of(settings)
     with works.locked(f"drill-{policy.service}"):
         drill = _Drill(works, looker, view, policy, shadow, open_switch(shadow), who, seen)
@@ -141,28 +155,31 @@ class _Drill:
         self.report = Report(self.policy.service, self.shadow.names, time.time(), self.who)
 
     def run(self) -> Report:
-        """Do one step after the other; what was led away is led back, however the rest ends."""
+        """Do one step after the other; what was led away is led back, however the rest ends.
+
+        Raises Braked "foreign" where something stands there from the beginning that is not ours: nothing was written.
+        """
         self._settle()
         move = self._step("decide", self._decide)
         if move is None:
             return self.report
         self.report.source, self.report.target = move.source, move.target
+        with contextlib.suppress(Unavailable):  # the next step says so
+            self._stands()
         if not self._step("prepare", lambda: self._lead(move.source)):
             return self.report
         if self._step("look", lambda: self._look(move)):
             if self._step("switch", lambda: self._lead(move.target)):
                 self._step("fetch", lambda: self._fetch(move))
-            self._step("back", lambda: self._lead(move.source))
+            self._step("back", lambda: self._back(move))
         return self.report
 
     def _step(self, name: str, work: Callable[[], tuple[T, str]]) -> T | None:
-        """Time a step and note how it ended; an error of ours ends it, and not the drill. Raises Braked."""
+        """Time a step and note how it ended; an error of ours ends it, and not the drill."""
         self.seen(name)
         began = time.monotonic()
         try:
             value, text = work()
-        except Braked:
-            raise
         except MirrordError as e:
             self.report.steps.append(Step(name, ok=False, seconds=time.monotonic() - began, text=str(e)))
             return None
@@ -181,15 +198,20 @@ class _Drill:
         )
 
     def _decide(self) -> tuple[Move, str]:
-        """Suppose that the serving mirror was just judged down, and have the rules decide."""
+        """Suppose that the serving mirror was just judged down, and have the rules decide.
+
+        A hold is an order, and no fault of what is to be proven; nor does a drill move anybody whom it keeps.
+        """
+        service = self.policy.service
         if self.view.serving is None:
-            raise Unavailable(f"nobody knows which mirror serves {self.policy.service}")
+            raise Unavailable(f"nobody knows which mirror serves {service}")
         dead = members(self.view.serving)[0]
-        decision = who_would_take_over(self.view, self.policy, dead)
+        decision = who_would_take_over(replace(self.view, held=None), self.policy, dead)
         if not isinstance(decision, Move):
             raise Unavailable(f"if {dead} went down, readers would stay: {reason_of(decision)}")
         asked = ", once a person said yes" if decision.agreed else ""
-        return decision, f"if {dead} went down, readers would go to {decision.target}{asked}"
+        held = "" if self.view.held is None else f"; but now they would stay: {service} is {self.view.held}"
+        return decision, f"if {dead} went down, readers would go to {decision.target}{asked}{held}"
 
     def _stands(self) -> Expected:
         """Return what stands at the shadow names; raises Braked where it is somebody else's."""
@@ -220,6 +242,11 @@ class _Drill:
             raise Unavailable(result.text)
         committed = (result.committed or began) - began
         return True, f"{result.text}; committed after {committed:.2f} s, all name servers followed"
+
+    def _back(self, move: Move) -> tuple[bool, str]:
+        """Lead the shadow names back, after finding out what became of a switch whose outcome was not known."""
+        self._settle()
+        return self._lead(move.source)
 
     def _plan(self, stands: Expected, target: str) -> Change:
         return plan_change(

@@ -201,7 +201,7 @@ class Publisher:
 
 def configuration(publisher: Publisher) -> str:
     """Return the configuration file of a publisher; quick rhythms, so that an outage takes seconds."""
-    how = {
+    how: dict[str, Any] = {
         "snapshot_every": "1h",
         "probe_every": "0.3s",
         "suspicious_every": "0.15s",
@@ -222,6 +222,7 @@ def configuration(publisher: Publisher) -> str:
         "serve": "first",
         "failback": "manual",
         "drill_every": "0s",
+        "lexicon": "",
         "controller": "home",
         "controller_lines": "",
         "more": "",
@@ -273,15 +274,31 @@ dwell = "{how["dwell"]}"
 zone = "{ZONE}"
 names = ["{NAME}"]
 ttl = 1
-servers = {json.dumps(how["servers"])}
 authoritative = {json.dumps(how["authoritative"])}
 resolvers = {json.dumps(how["resolvers"])}
-[service.dns.tsig]
-name = "{publisher.primary.key.name}"
-algorithm = "{publisher.primary.key.algorithm}"
-secret = {{ file = "{publisher.folder}/tsig" }}
+{_lexicon(publisher, how["lexicon"]) if how["lexicon"] else _updates(publisher, how["servers"])}
 {how["more"]}
 """
+
+
+def _updates(publisher: Publisher, servers: Sequence[str]) -> str:
+    key = publisher.primary.key
+    return f"""\
+servers = {json.dumps(servers)}
+[service.dns.tsig]
+name = "{key.name}"
+algorithm = "{key.algorithm}"
+secret = {{ file = "{publisher.folder}/tsig" }}"""
+
+
+def _lexicon(publisher: Publisher, url: str) -> str:
+    """Move names through PowerDNS' interface at a URL; its token is in a file."""
+    return f"""\
+provider = "lexicon"
+[service.dns.lexicon]
+provider = "powerdns"
+options = {{ pdns_server = "{url}" }}
+secrets = {{ auth_token = {{ file = "{publisher.folder}/token" }} }}"""
 
 
 def _mirror(publisher: Publisher, host: Host, *, primary: bool) -> str:
@@ -306,9 +323,14 @@ root = "{host.sshd.remote_root}"
 
 @contextlib.contextmanager
 def publisher(
-    lab: Any, names: Sequence[str] = ("milan", "lyon", "oslo"), *, wire: Wire | None = None, **how: Any
+    lab: Any,
+    names: Sequence[str] = ("milan", "lyon", "oslo"),
+    *,
+    wire: Wire | None = None,
+    kind: type[NameServer] = Knot,
+    **how: Any,
 ) -> Iterator[Publisher]:
-    """Make a publisher in a lab, hosts and name servers running, nothing published, no daemon.
+    """Make a publisher in a lab, hosts and name servers (of a kind) running, nothing published, no daemon.
 
     With a `wire` (made with `also_there=ADDRESSES`), mirrord stands at its near end and everything else at its far end;
     hosts have IPv4 and IPv6 then, and the name servers IPv6 alone.
@@ -330,7 +352,7 @@ def publisher(
     first = next(iter(hosts.values()))
     records = [f"www 1 {'AAAA' if ':' in address else 'A'} {address}" for address in first.addresses]
     near = {} if wire is None else {"address": wire.there.address6, **there}
-    primary, secondary = lab.followed(Knot, Knot, zone=ZONE, text=zone_text(ZONE, records), **near)
+    primary, secondary = lab.followed(kind, kind, zone=ZONE, text=zone_text(ZONE, records), **near)
     resolver = lab.unbound(primary, secondary, start=wire is None)
     make_key(folder / "signing")
     primary.key.write_secret(folder / "tsig")
