@@ -19,6 +19,7 @@ from mirrord.report.forecast import (
     drill,
     hints,
     name_server_places,
+    name_servers_together,
     registration,
     signatures,
     snapshots,
@@ -125,6 +126,18 @@ def test_name_servers_in_a_mirrors_network_or_all_in_one_are_told() -> None:
     assert [f.text for f in one] == ["all name servers (ns1, ns2) stand in one network"]
     assert [f.level for f in only] == [Level.BAD]
     assert well == []
+
+
+def test_mirrors_whose_accounts_the_same_name_servers_know_are_told() -> None:
+    """Two hosters behind one DNS provider: while it is gone neither is published to. Addresses need nobody."""
+    one, other = frozenset({"ns1.example.net", "ns2.example.net"}), frozenset({"ns.example.com"})
+    found = name_servers_together(
+        {"milan": one, "lyon": one, "oslo": other, "bergen": frozenset(), "kyiv": frozenset()}
+    )
+
+    assert [(f.about, f.what, f.level) for f in found] == [("milan", "together", Level.WARN)]
+    assert "milan and lyon are found by the same name servers, ns1.example.net, ns2.example.net" in found[0].text
+    assert name_servers_together({"milan": one, "lyon": other}) == []
 
 
 def test_address_hints_that_a_switch_would_leave_are_told() -> None:

@@ -10,6 +10,7 @@ import contextlib
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from mirrord.config.model import Service
@@ -45,6 +46,7 @@ def examine(works: Works, looker: Looker, seen: Seen = lambda _: None) -> list[F
         *_certificates(works, looked, now),
         forecast.clock(_clock(looked)),
         *_places(works),
+        *_found_by(works),
         *_own(works, now),
     ]
     runs = {mirror.name: works.uploading.submit(_account, works, mirror.name) for mirror in works.settings.published()}
@@ -108,6 +110,17 @@ def _places(works: Works) -> list[Finding]:
     settings = works.settings
     stands = [Stand(mirror.name, mirror.place, mirror.addresses) for mirror in settings.mirrors]
     return forecast.together(stands, settings.controller.place)
+
+
+def _found_by(works: Works) -> list[Finding]:
+    """Ask which name servers know the mirrors' accounts."""
+    from mirrord.switches.zonecare import name_servers_of  # dnspython, only for who asks
+
+    known = [resolver for service in works.settings.services if service.dns for resolver in service.dns.resolvers]
+    ask = partial(name_servers_of, resolver=known[0] if known else None)
+    hosts = {mirror.name: mirror.sftp.host for mirror in works.settings.published() if mirror.sftp is not None}
+    runs = {name: works.asking.submit(ask, host) for name, host in hosts.items()}
+    return forecast.name_servers_together({name: run.result() for name, run in runs.items()})
 
 
 def _account(works: Works, mirror: str) -> list[Finding]:

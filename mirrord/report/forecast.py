@@ -221,6 +221,25 @@ def together(mirrors: Sequence[Stand], controller_place: str) -> list[Finding]:
     return found
 
 
+def name_servers_together(mirrors: Mapping[str, frozenset[str]]) -> list[Finding]:
+    """Judge mirrors whose accounts are found by name, through the same name servers and no others."""
+    groups: dict[frozenset[str], list[str]] = {}
+    for mirror, servers in mirrors.items():
+        if servers:
+            groups.setdefault(servers, []).append(mirror)
+    return [
+        Finding(
+            names[0],
+            "together",
+            Level.WARN,
+            f"the accounts of {' and '.join(names)} are found by the same name servers, {', '.join(sorted(servers))}",
+            advice="nobody can be published to while these are gone: write an address into mirror.sftp.host",
+        )
+        for servers, names in groups.items()
+        if len(names) > 1
+    ]
+
+
 def _network(address: str) -> Any:
     length = 24 if ip_address(address).version == 4 else 48
     return ip_network(f"{address}/{length}", strict=False)

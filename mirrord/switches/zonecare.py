@@ -7,6 +7,7 @@ are asked of the servers themselves. What follows from it is `report.forecast`'s
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from mirrord.switches import Endpoint
 
 PATIENCE = 3.0
 """Seconds for one answer."""
+_ADDRESSES = (dns.rdatatype.A, dns.rdatatype.AAAA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def look_after(
     if whole is None:
         return ZoneCare(zone, cares, delegation_ttl=parent.result())
     hosts, ns_ttl = _name_servers(whole, zone, resolver, timeout)
-    ttls = [_ttl(whole, name, kind, timeout) for name in names for kind in (dns.rdatatype.A, dns.rdatatype.AAAA)]
+    ttls = [_ttl(whole, name, kind, timeout) for name in names for kind in _ADDRESSES]
     hints = tuple(name for name in names if _has_hints(whole, name, timeout))
     return ZoneCare(zone, cares, hosts, max(ttls, default=0), ns_ttl, parent.result(), hints)
 
@@ -90,7 +92,9 @@ def _care(server: Endpoint, zone: str, names: Collection[str], timeout: float) -
         records = [record for rrset in soa if rrset.rdtype == dns.rdatatype.SOA for record in rrset]
         if not records:
             return ServerCare(str(server), text=f"{server}: does not answer for {zone}")
-        answers = [soa, *(_ask(server, name, dns.rdatatype.A, timeout) for name in names)]
+        # The keys are often signed by another key than the rest, for another time.
+        answers = [soa, _ask(server, zone, dns.rdatatype.DNSKEY, timeout)]
+        answers += [_ask(server, name, kind, timeout) for name in names for kind in _ADDRESSES]
     except (dns.exception.DNSException, OSError, EOFError, _NoAnswer) as e:
         return ServerCare(str(server), text=f"{server}: gives no answer: {str(e) or type(e).__name__}")
     ends = [float(r.expiration) for sets in answers for s in sets if s.rdtype == dns.rdatatype.RRSIG for r in s]
@@ -146,13 +150,34 @@ def _name_servers(
 
 def _addresses_at(server: Endpoint, host: str, timeout: float) -> set[str]:
     found: set[str] = set()
-    for kind in (dns.rdatatype.A, dns.rdatatype.AAAA):
+    for kind in _ADDRESSES:
         try:
             sets = _ask(server, host, kind, timeout)
         except (dns.exception.DNSException, OSError, EOFError, _NoAnswer):
             continue
         found |= {record.address for rrset in sets if rrset.rdtype == kind for record in rrset}
     return found
+
+
+def name_servers_of(host: str, *, resolver: Endpoint | None = None, timeout: float = PATIENCE) -> frozenset[str]:
+    """Return the NS of the zone that a host is in, as a resolver finds them; none for an address; never raises."""
+    with contextlib.suppress(ValueError):
+        ip_address(host)
+        return frozenset()
+    try:
+        zone = dns.resolver.zone_for_name(host, resolver=_resolver(resolver), lifetime=timeout)
+    except (dns.exception.DNSException, OSError):
+        return frozenset()
+    return frozenset(name.rstrip(".").lower() for name in _look_up(zone.to_text(), "NS", resolver, timeout))
+
+
+def _resolver(endpoint: Endpoint | None) -> dns.resolver.Resolver:
+    """Return a resolver of our choice, or the machine's. Raises DNSException where it has none."""
+    asked = dns.resolver.Resolver(configure=endpoint is None)
+    if endpoint is not None:
+        asked.nameservers = [endpoint.address]
+        asked.port = endpoint.port
+    return asked
 
 
 def _resolved(host: str, resolver: Endpoint | None, timeout: float) -> set[str]:
@@ -162,11 +187,7 @@ def _resolved(host: str, resolver: Endpoint | None, timeout: float) -> set[str]:
 def _look_up(name: str, kind: str, resolver: Endpoint | None, timeout: float) -> list[str]:
     """Ask a resolver; an empty list where it has nothing, or does not answer."""
     try:
-        asked = dns.resolver.Resolver(configure=resolver is None)
-        if resolver is not None:
-            asked.nameservers = [resolver.address]
-            asked.port = resolver.port
-        answer = asked.resolve(name, kind, lifetime=timeout, search=False)
+        answer = _resolver(resolver).resolve(name, kind, lifetime=timeout, search=False)
     except (dns.exception.DNSException, OSError):
         return []
     return [record.to_text() for record in answer]
