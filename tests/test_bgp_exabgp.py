@@ -46,6 +46,14 @@ def test_no_reader_is_lost_by_a_restart(made: Announced, who: str, restart: Call
     assert (reader.lost, reader.cut) == ([], [])
 
 
+def test_the_doctor_has_the_speaker_show_that_it_would_obey(made: Announced) -> None:
+    """On a quiet day: it listens, it could read its file, and a session stands."""
+    made.established()
+
+    found = {(one["what"], one["about"]): one for one in made.verb("doctor")["findings"]}
+    assert found["switch", "web"]["level"] == "good", found["switch", "web"]
+
+
 def test_no_reader_needs_mirrord(made: Announced) -> None:
     """It is killed, and it starts again: the route stays, and nothing moves."""
     with reading(made.net, PORT) as reader:

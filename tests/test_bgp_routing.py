@@ -106,6 +106,14 @@ def test_no_reader_needs_mirrord(made: Announced) -> None:
     assert (reader.lost, reader.cut) == ([], [])
 
 
+def test_the_doctor_has_the_speaker_show_that_it_would_obey(made: Announced) -> None:
+    """On a quiet day: it listens, it could read its file, and a session stands."""
+    made.established()
+
+    found = {(one["what"], one["about"]): one for one in made.verb("doctor")["findings"]}
+    assert found["switch", "web"]["level"] == "good", found["switch", "web"]
+
+
 def test_a_speaker_whose_file_was_lost_is_given_it_again(made: Announced) -> None:
     """What is announced is intent: the journal has it, and giving it again moves nobody."""
     if not made.daemon.running:
