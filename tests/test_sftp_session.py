@@ -445,6 +445,21 @@ def test_a_silent_host_is_given_up(lab: Lab) -> None:
     host.resume()
 
 
+def test_a_silent_host_is_given_up_where_the_bandwidth_is_limited_too(lab: Lab) -> None:
+    """What is still to be paid for, of what was sent, is no reason to wait for an answer without end."""
+    host = lab.sshd()
+    files = SftpFiles.open(replace(account_of(host), bandwidth=Bandwidth(2_000_000)), stall=0.5)
+    do(files, put(b"a", b"x"))
+
+    host.pause()
+    began = time.monotonic()
+    with pytest.raises(Unavailable, match=r"lyon: .*no answer for"):
+        do(files, *(Stat(b"%d/" % n + b"x" * 3000) for n in range(300)))
+    assert 0.4 < time.monotonic() - began < 5.0
+    files.close()
+    host.resume()
+
+
 def test_an_idle_line_is_kept_alive(lab: Lab) -> None:
     """A mirror that stands ready may wait minutes for the others, and routers forget a line on which nothing passes."""
     host = lab.sshd()

@@ -145,10 +145,10 @@ class Allowance:
 
     @property
     def pause(self) -> float:
-        """Seconds until something may be sent, or until the rate is to be looked up again; as of the last `grant`."""
+        """Seconds until something may be sent, or until the rate is to be looked up again; 0 where it may be now."""
         if not self._rate:
             return 0.0
-        pause = max(0.0, self._debt / self._rate)
+        pause = max(0.0, self._debt / self._rate - (self._monotonic() - self._at))
         return min(pause, _LOOK) if self._bandwidth.windows else pause
 
     @property

@@ -694,10 +694,11 @@ class SftpFiles:
             raise Cancelled(f"{self._where}: told to stop")
         began = time.monotonic()
         limits = [until - began, self._stall - self._waited]
-        pause = self._allowance.pause
+        unsent = any(lane.unsent for lane in self._flow.lanes)
+        pause = self._allowance.pause if unsent else 0.0
         if pause:
             limits.append(pause)
-        elif any(lane.unsent for lane in self._flow.lanes):
+        elif unsent:
             limits.append(_WINDOW_POLL)  # nothing rings when a window opens
         self._bell.wait(max(0.0, min(limits)))
         if self._flow.unanswered and not pause:
