@@ -7,11 +7,12 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from mirrord.hosts.bandwidth import Bandwidth
-from mirrord.hosts.sftp.road import Allowance, Deadline, Road
+from mirrord.hosts.sftp.road import Allowance, Deadline, Road, first_to_answer
 
 
 @pytest.fixture
@@ -91,6 +92,62 @@ def test_the_next_address_of_a_name_is_tried() -> None:
         road = Road.to("localhost", server.getsockname()[1], Deadline.after(5.0), stall=1.0)
         assert road.getpeername()[0] == "127.0.0.1"
         road.close()
+
+
+@contextlib.contextmanager
+def black_hole() -> Iterator[socket.socket]:
+    """A port of 127.0.0.1 that answers nobody: its queue is full, so that it drops what comes."""
+    with contextlib.ExitStack() as stack:
+        hole = stack.enter_context(socket.socket())
+        hole.bind(("127.0.0.1", 0))
+        hole.listen(0)
+        stack.enter_context(socket.create_connection(hole.getsockname()))
+        yield hole
+
+
+def found(*addresses: tuple[str, int]) -> list[Any]:
+    """As the resolver tells them."""
+    return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address) for address in addresses]
+
+
+def test_an_address_that_never_answers_leaves_time_for_the_next() -> None:
+    """An IPv6 path that swallows everything must not keep a mirror from being reached by IPv4."""
+    with black_hole() as hole, socket.create_server(("127.0.0.2", hole.getsockname()[1])) as server:
+        deadline = Deadline.after(10.0)
+        addresses = found(hole.getsockname(), server.getsockname())
+        with first_to_answer(addresses, deadline, head_start=0.1) as sock:
+            assert sock.getpeername() == server.getsockname()
+            assert deadline.left > 8.0
+
+
+def test_an_address_that_is_slow_may_still_be_the_first_to_answer() -> None:
+    """Who waits for the second does not forget the first."""
+    with black_hole() as hole, black_hole() as other:
+        addresses = found(hole.getsockname(), other.getsockname())
+
+        def make_room() -> None:
+            hole.accept()[0].close()
+
+        later = threading.Timer(0.5, make_room)  # TCP asks again after a second
+        later.start()
+        with first_to_answer(addresses, Deadline.after(10.0), head_start=0.1) as sock:
+            assert sock.getpeername() == hole.getsockname()
+        later.join()
+
+
+def test_where_no_address_answers_that_is_said() -> None:
+    """In the time that there is, and no more."""
+    with black_hole() as hole, black_hole() as other:
+        began = time.monotonic()
+        with pytest.raises(TimeoutError, match="timed out"):
+            first_to_answer(found(hole.getsockname(), other.getsockname()), Deadline.after(0.4), head_start=0.1)
+        assert 0.3 < time.monotonic() - began < 2.0
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        nobody = server.getsockname()
+    with pytest.raises(ConnectionRefusedError):
+        first_to_answer(found(nobody, nobody), Deadline.after(5.0))
+    with pytest.raises(ConnectionError, match="no address"):
+        first_to_answer([], Deadline.after(5.0))
 
 
 def test_an_allowance_lets_pass_so_much_a_second_and_no_more() -> None:

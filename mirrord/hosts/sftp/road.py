@@ -7,17 +7,24 @@ an allowance where the operator limits the bandwidth. It knows nothing of SSH.
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
+import selectors
 import socket
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from mirrord.hosts.bandwidth import Bandwidth
 
 _AHEAD = 256 * 1024
 """Bytes read at once: a call of the system brings many packets, and each call lets another thread run."""
+_HEAD_START = 3.0
+"""Seconds for which one address is tried alone before the next is tried beside it: a name may have one that swallows
+everything (IPv6, say), and a host counts connections on which nobody logs in. TCP asks three times meanwhile."""
 _LOOK = 1.0
 """Seconds between two looks at the clock on the wall."""
 _AHEAD_OF_TIME = timedelta(minutes=1)
@@ -57,6 +64,8 @@ class Road:
         self._stall = stall
         self._ahead = memoryview(b"")
         self._stuck_since: float | None = None
+        self.heard = False
+        """The other side said something."""
         self.gave_up = False
         """The other side took nothing for too long."""
         self._closed = False  # the name is a socket's own; paramiko looks here
@@ -64,24 +73,15 @@ class Road:
     @classmethod
     def to(cls, host: str, port: int, deadline: Deadline, stall: float) -> Road:
         """Connect to the first address of a name that answers. Raises OSError."""
-        problem: OSError = ConnectionError("the name has no address")
-        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            sock = socket.socket(family, kind, protocol)
-            try:
-                sock.settimeout(deadline.left)
-                sock.connect(address)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            except OSError as e:
-                sock.close()
-                problem = e
-            else:
-                return cls(sock, stall)
-        raise problem
+        sock = first_to_answer(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), deadline)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return cls(sock, stall)
 
     def recv(self, most: int) -> bytes:
         """Return some bytes, b"" at the end. Raises OSError, TimeoutError."""
         if not self._ahead:
             self._ahead = memoryview(self._sock.recv(_AHEAD))
+            self.heard = self.heard or bool(self._ahead)
         data = bytes(self._ahead[:most])
         self._ahead = self._ahead[most:]
         return data
@@ -115,6 +115,46 @@ class Road:
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
         self._sock.close()
+
+
+def first_to_answer(addresses: Sequence[Any], deadline: Deadline, *, head_start: float = _HEAD_START) -> socket.socket:
+    """Connect to one of the addresses, as `socket.getaddrinfo` tells them; each has a head start before the next.
+
+    What was begun goes on beside the next (RFC 8305, with more patience). Raises OSError, TimeoutError.
+    """
+    problem: OSError = ConnectionError("the name has no address")
+    left = deque(addresses)
+    with contextlib.ExitStack() as sockets, selectors.DefaultSelector() as tried:
+        while (left or tried.get_map()) and not deadline.over:
+            if left:
+                try:
+                    tried.register(sockets.enter_context(_begin(*left.popleft())), selectors.EVENT_WRITE)
+                except OSError as e:
+                    problem = e
+            turn = Deadline.after(min(head_start, deadline.left)) if left else deadline
+            while tried.get_map() and not turn.over:
+                for key, _ in tried.select(turn.left):
+                    sock = cast("socket.socket", key.fileobj)
+                    if not (failed := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
+                        taken = socket.socket(fileno=sock.detach())
+                        taken.settimeout(deadline.left)
+                        return taken
+                    tried.unregister(sock)
+                    problem = OSError(failed, os.strerror(failed))
+        if tried.get_map():
+            problem = TimeoutError("timed out")
+    raise problem
+
+
+def _begin(family: int, kind: int, protocol: int, _: str, address: Any) -> socket.socket:
+    """Begin to connect to an address. Raises OSError."""
+    sock = socket.socket(family, kind, protocol)
+    sock.settimeout(0)
+    failed = sock.connect_ex(address)
+    if failed not in (0, errno.EINPROGRESS):
+        sock.close()
+        raise OSError(failed, os.strerror(failed))
+    return sock
 
 
 def here_and_now() -> datetime:
