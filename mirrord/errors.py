@@ -4,7 +4,8 @@
     ├── BadUsage                  2     the person typed something that cannot be meant
     ├── BadConfig                78     the configuration file has to be mended
     ├── Unavailable              75     nobody: state unknown, the same call is repeated later
-    │   └── PutOff               75     nobody: nothing was done, the next regular try does it
+    │   ├── PutOff               75     nobody: nothing was done, the next regular try does it
+    │   └── Silent               75     nobody: not a word came in all the time that there was; asking at once is no use
     ├── Refused                   1     a person: a key, a login, a right is wrong on the other side
     ├── Full                      1     a person: the disk named has no room
     │   └── JournalUnwritable     1     a person: the journal's disk; callers go on with what is remembered
@@ -56,6 +57,10 @@ class Unavailable(MirrordError):
 
 class PutOff(Unavailable):
     """Nothing was done now, on purpose; the next regular try will do it."""
+
+
+class Silent(Unavailable):
+    """The other side said nothing at all, in all the time that it had; another try would take as long."""
 
 
 class Refused(MirrordError):

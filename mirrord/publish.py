@@ -14,10 +14,21 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential, wait_random
 
 from mirrord.comparing import Comparer
-from mirrord.errors import Braked, Conflict, Full, Locked, MirrordError, PutOff, Refused, Unavailable, Unverified
+from mirrord.errors import (
+    Braked,
+    Conflict,
+    Full,
+    Locked,
+    MirrordError,
+    PutOff,
+    Refused,
+    Silent,
+    Unavailable,
+    Unverified,
+)
 from mirrord.hosts import (
     NO_GRACE,
     READ_BACK,
@@ -50,6 +61,8 @@ from mirrord.trust.snapshots import check_manifest, check_signed
 
 ATTEMPTS = 4
 """How often a mirror that breaks off is tried before the next regular publish."""
+SILENCES = 2
+"""How often one is tried that never says a word: each try takes as long as a login may, 30 s."""
 _LONGEST_SIGNATURE = 65536
 _LONGEST_MANIFEST = 1 << 28
 
@@ -323,6 +336,8 @@ class Trail:
     """What is true once the switch that was begun is done: its answer may be lost."""
     switched: bool = False
     """Readers see the snapshot for sure; what follows is cleaning up."""
+    heard: bool = False
+    """The host said something, in one of the tries."""
 
 
 def publish(host: Host, task: Task, trail: Trail | None = None) -> Published:
@@ -548,8 +563,9 @@ def publish_with_retries(
 ) -> Published:
     """Make a mirror serve a snapshot; however it ends, the result says so, and repeating continues.
 
-    Where the connection breaks, it is tried a few times more on fresh hosts; `open_host` may raise as
-    `hosts.opening.open_host` does. `pause` waits so many seconds between two tries. The rest is as in `Task`.
+    Where the connection breaks, it is tried a few times more on fresh hosts, but for one that is Silent from the first;
+    `open_host` may raise as `hosts.opening.open_host` does. `pause` waits so many seconds between two tries. The rest
+    is as in `Task`.
     """
     task = Task(me, mirror, signed, content, known, signers, identity, keep, guard, allow_deletions, mend,
                 frozenset(suspects), seen, stop, meeting or AtOnce(), read_back, linger, compare=compare, pinned=pinned,
@@ -559,18 +575,26 @@ def publish_with_retries(
     trail = Trail()
 
     def once() -> Published:
-        host = open_host()
+        try:
+            host = open_host()
+        except MirrordError as e:
+            trail.heard = trail.heard or not isinstance(e, Silent)
+            raise
+        trail.heard = True
         try:
             return publish(host, task, trail)
         finally:
             host.close()
+
+    def enough(state: RetryCallState) -> bool:
+        return state.attempt_number >= (attempts if trail.heard else min(attempts, SILENCES))
 
     def rest(seconds: float) -> None:
         (pause or stopped.wait)(seconds)
 
     retrying = Retrying(
         retry=retry_if_exception(lambda e: _passes(e) and not stopped.is_set()),
-        stop=stop_after_attempt(attempts),
+        stop=enough,
         wait=wait_exponential(multiplier=0.5, max=5.0) + wait_random(0.0, 0.5),
         sleep=rest,
         reraise=True,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mirrord.errors import Braked, Cancelled, Conflict, Locked, MirrordError, PutOff, Refused, Unavailable
+from mirrord.errors import Braked, Cancelled, Conflict, Locked, MirrordError, PutOff, Refused, Silent, Unavailable
 from mirrord.hosts import Host, Progress
 from mirrord.hosts.files import Create, Link, Op, Put, Remove, Rename
 from mirrord.hosts.host import FilesHost
@@ -500,6 +500,26 @@ def test_a_line_that_keeps_breaking_is_left_for_the_next_time(disk: Disk, publis
     assert (result.result, result.error_code, result.error) == ("failed", 75, "lyon: connecting: refused")
     assert line.opened == 4
     assert 0 < sum(waits) < 15
+
+
+@pytest.mark.parametrize(
+    ("tries", "opened"),
+    [
+        pytest.param([Silent("lyon: not a word")] * 9, 2, id="never a word"),
+        pytest.param([Unavailable("lyon: refused"), *[Silent("lyon: not a word")] * 9], 4, id="it said no before"),
+        pytest.param([Cut(40), *[Silent("lyon: not a word")] * 9], 4, id="the line broke in the middle"),
+        pytest.param([Silent("lyon: not a word"), *[Unavailable("lyon: refused")] * 9], 4, id="it said no afterwards"),
+    ],
+)
+def test_a_host_that_never_said_a_word_is_not_asked_again_and_again(
+    disk: Disk, publisher: Publisher, tries: list[Cut | MirrordError], opened: int
+) -> None:
+    """Whoever typed `sync` waits half a minute for each silence; a line that only breaks is worth more tries."""
+    line = Line(disk, *tries)
+    result = retrying(publisher, line, publisher.take(SITE))
+
+    assert line.opened == opened
+    assert (result.result, result.error_code) == ("failed", 75)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ import pytest
 from paramiko.buffered_pipe import BufferedPipe
 
 from mirrord.demo.sftpd import SftpHost, new_key
-from mirrord.errors import BadConfig, Cancelled, MirrordError, Refused, Unavailable
+from mirrord.errors import BadConfig, Cancelled, MirrordError, Refused, Silent, Unavailable
 from mirrord.hosts.account import Account
 from mirrord.hosts.bandwidth import Bandwidth, Window
 from mirrord.hosts.files import (
@@ -458,6 +458,31 @@ def test_a_silent_host_is_given_up_where_the_bandwidth_is_limited_too(lab: Lab) 
     assert 0.4 < time.monotonic() - began < 5.0
     files.close()
     host.resume()
+
+
+def test_a_host_that_takes_the_connection_and_never_says_a_word_is_called_silent(lab: Lab) -> None:
+    """Asking again would take as long again; one that said anything may have had a bad moment."""
+    host = lab.sshd()
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(Silent, match="no answer in time"):
+        SftpFiles.open(replace(account_of(host), host="127.0.0.1", port=server.getsockname()[1]), timeout=0.3)
+    host.pause()
+    with pytest.raises(Silent):
+        SftpFiles.open(account_of(host), timeout=0.3)
+    host.resume()
+
+
+def test_a_host_that_falls_silent_after_its_greeting_is_not_called_so(lab: Lab) -> None:
+    """Something came: the next moment may be better."""
+    host = lab.sshd()
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as other_side:
+        greeted = other_side.submit(lambda: server.accept()[0])
+        account = replace(account_of(host), host="127.0.0.1", port=server.getsockname()[1])
+        opened = other_side.submit(lambda: greeted.result().sendall(b"SSH-2.0-OpenSSH_9.2\r\n"))
+        with pytest.raises(Unavailable) as caught:
+            SftpFiles.open(account, timeout=0.5)
+        opened.result()
+        greeted.result().close()
+    assert not isinstance(caught.value, Silent)
 
 
 def test_an_idle_line_is_kept_alive(lab: Lab) -> None:

@@ -21,7 +21,8 @@ def open_host(account: Account, *, timeout: float = 30.0) -> Host:
     """Log in (`timeout` in seconds for each step), or look into a folder of this machine.
 
     What the account's memory knows of what it can do is believed; where it knows nothing, the host's first hold finds
-    out, and has it remembered. Raises Unavailable, Refused, and BadConfig for a layout that this version does not have.
+    out, and has it remembered. Raises Unavailable, Silent, Refused, and BadConfig for a layout that this version does
+    not have.
     """
     if account.layout not in (AUTO, *LAYOUTS):
         has = ", ".join((AUTO, *LAYOUTS))

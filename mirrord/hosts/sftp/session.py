@@ -39,7 +39,7 @@ from paramiko.hostkeys import InvalidHostKey
 from paramiko.packet import NeedRekeyException
 from paramiko.pkey import UnknownKeyType
 
-from mirrord.errors import BadConfig, Cancelled, MirrordError, Refused, Unavailable
+from mirrord.errors import BadConfig, Cancelled, MirrordError, Refused, Silent, Unavailable
 from mirrord.hosts.account import Account
 from mirrord.hosts.files import Op, Outcome, Pulse, Traits
 from mirrord.hosts.remembered import Server
@@ -322,7 +322,7 @@ class SftpFiles:
     ) -> SftpFiles:
         """Log in, within `timeout` seconds. `local` tells the time of day for a limit that depends on it.
 
-        Raises Unavailable, Refused, BadConfig.
+        Raises Unavailable, Silent where not a word came in that time, Refused, BadConfig.
         """
         keys = _pinned_key(account), _private_key(account)
         deadline = Deadline.after(timeout)
@@ -360,9 +360,11 @@ class SftpFiles:
             self._doing = "starting SFTP"
             answers = self._start_sftp(line, transport, asked, deadline)
         except _FOREIGN as e:
-            raise self._ours(e) from e
+            raise self._unless_silent(self._ours(e), deadline) from e
         except wire.Malformed as e:
             raise Unavailable(f"{self._where}: {e}") from e
+        except Unavailable as e:
+            raise self._unless_silent(e, deadline) from e.__cause__
         self._doing = "working over SFTP"
         if len(line.channels) < channels:
             MANNERS.granted(_whose(account), channels=len(line.channels))
@@ -716,6 +718,11 @@ class SftpFiles:
         if any(line.road.gave_up for line in self._lines):
             return Unavailable(f"{self._where}: it took nothing for {self._stall:g} s")
         return translate(error, self._where)
+
+    def _unless_silent(self, error: MirrordError, deadline: Deadline) -> MirrordError:
+        """Call it Silent where the time is up and not a byte came."""
+        silent = deadline.over and not any(line.road.heard for line in self._lines)
+        return Silent(str(error)) if silent and type(error) is Unavailable else error
 
 
 def _nothing() -> None:
