@@ -121,7 +121,7 @@ def make_plan(
     of the base whose bytes somebody saw to be wrong. `links` is False where the mirror makes no hard links;
     with `stays` an unchanged file is not linked but left where it stands.
     Where it copies between files, `compare` is given: a file that changed is patched if that spares enough, and
-    what cannot be linked is copied.
+    what cannot be linked, or stands in the base with another mtime, is copied.
     """
     link: dict[bytes, bytes] = {}
     patch: dict[bytes, Patching] = {}
@@ -129,12 +129,14 @@ def make_plan(
     held_entries = held.entries if held is not None and base is not None else {}
     have = {path: entry for path, entry in held_entries.items() if path not in suspects}
     by_entry = {entry: path for path, entry in reversed(list(have.items()))}
+    by_digest = {entry.digest: path for entry, path in reversed(list(by_entry.items()))} if compare is not None else {}
     for path, entry in wanted.entries.items():
         same = path if have.get(path) == entry else by_entry.get(entry)
+        there = same if same is not None else by_digest.get(entry.digest)
         if same is not None and (links or (stays and same == path)):
             link[path] = same
-        elif same is not None and compare is not None and entry.size >= LEAST_COPIED:
-            patch[path] = Patching(same, entry.size, entry.mtime, Delta.of_same(entry.size))
+        elif there is not None and compare is not None and entry.size >= LEAST_COPIED:
+            patch[path] = Patching(there, entry.size, have[there].mtime, Delta.of_same(entry.size))
         elif compare is not None and path in have and (delta := compare(have[path], entry)) is not None:
             patch[path] = Patching(path, have[path].size, have[path].mtime, delta)
         else:

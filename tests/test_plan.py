@@ -106,6 +106,18 @@ def test_where_nothing_can_be_linked_the_mirror_copies_what_it_has() -> None:
     assert (dict(plan.patch), plan.send) == ({}, (b"a", b"b", b"moved"))
 
 
+def test_bytes_that_the_mirror_has_under_another_time_are_copied_there() -> None:
+    """A draft that is moved over an older page, say: a link would bring its time along, but its content is there."""
+    large = "x" * LEAST_COPIED
+    had = Manifest.of({b"page": entry("old", 7), b"draft": entry(large, 5), b"note": entry("n", 5)})
+    wanted = Manifest.of({b"page": entry(large, 8), b"memo": entry("n", 9)})
+
+    plan = make_plan("lyon", NEW, wanted, OLD, OLD, had, compare=all_but_one)
+    assert plan.patch == {b"page": Patching(b"draft", LEAST_COPIED, 5, Delta.of_same(LEAST_COPIED))}
+    assert (plan.send, plan.bytes_to_send) == ((b"memo",), 1)
+    assert make_plan("lyon", NEW, wanted, OLD, OLD, had, {b"draft"}, compare=all_but_one).send == (b"memo", b"page")
+
+
 @pytest.mark.parametrize(("base", "held"), [(None, None), (OLD, None), (None, manifest(same="s"))])
 def test_without_a_base_everything_is_sent(base: SnapshotId | None, held: Manifest | None) -> None:
     """What the mirror holds is unknown, or nothing."""

@@ -41,6 +41,26 @@ def test_published_times(mtime: int, wanted: int) -> None:
     assert mtime == wanted
 
 
+@pytest.mark.parametrize(
+    ("path", "own", "wanted"),
+    [
+        pytest.param(b"new", 500.0, 100, id="moved: as it was there"),
+        pytest.param(b"older", 500.0, 100, id="over a page that is older: as it was there"),
+        pytest.param(b"younger", 500.0, 500, id="over a page that is younger: its own"),
+        pytest.param(b"gone", 50.0, 201, id="to where one was younger: later than that"),
+    ],
+)
+def test_bytes_that_moved_keep_their_time_where_it_is_new_there(path: bytes, own: float, wanted: int) -> None:
+    """
+    Generators touch whatever they write; a folder that was renamed is linked on every mirror all the same. What is new
+    at a path is younger than what was there.
+    """
+    before = {b"was": Entry(NEW, 1, 100), b"older": Entry(OLD, 1, 99), b"younger": Entry(OLD, 1, 100)}
+    moved = publish_times({path: Found(NEW, 1, own)}, before, {b"gone": (1, 200)}, NOW)
+
+    assert moved.entries[path].mtime == wanted
+
+
 @given(
     history=st.lists(
         st.tuples(st.sampled_from([None, b"A" * 32, b"B" * 32, b"C" * 32]), st.integers(-10, 2**33)), max_size=12

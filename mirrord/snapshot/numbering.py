@@ -36,16 +36,21 @@ def publish_times(files: Mapping[bytes, Found], before: Mapping[bytes, Entry], g
     """Give every file its published mtime.
 
     Same digest as `before`: the same mtime. Other bytes: max(min(own mtime, now), the previous one + 1), where a path
-    that was removed earlier still has a previous one.
+    that was removed earlier still has a previous one; bytes that stood elsewhere before keep the mtime that they had
+    there, where that is later than the previous one of the path. So what was moved is the same to every mirror.
     """
     entries: dict[bytes, Entry] = {}
+    elsewhere: dict[bytes, int] = {}
+    for entry in before.values():
+        elsewhere[entry.digest] = max(entry.mtime, elsewhere.get(entry.digest, 0))
     for path in sorted(files):
         file, old = files[path], before.get(path)
         if old is not None and old.digest == file.digest:
             entries[path] = old
             continue
         least = old.mtime + 1 if old is not None else gone[path][1] + 1 if path in gone else FIRST_MTIME
-        mtime = max(math.floor(min(file.mtime, now)), least)
+        had = elsewhere.get(file.digest, 0)
+        mtime = had if had >= least else max(math.floor(min(file.mtime, now)), least)
         entries[path] = Entry(file.digest, file.size, min(max(mtime, FIRST_MTIME), LAST_MTIME))
     return Manifest(entries)
 
