@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from mirrord.errors import Refused
+from mirrord.manifest import LONGEST_PATH
 from tests.conftest import Lab
 from tests.grounds import LACKS, SERVERS, Ground, ground, layouts
 from tests.lab.sftp import SftpServer
@@ -127,6 +128,22 @@ def test_any_site_that_a_server_can_hold_arrives_byte_for_byte(
             assert here.served() == release_of(signed, publisher.content)
 
     check()
+
+
+@pytest.mark.parametrize(("kind", "layout"), PAIRS)
+def test_the_longest_path_arrives_and_is_replaced(
+    kind: str, layout: str, new_ground: Callable[[str, str], Ground]
+) -> None:
+    """A path of 3,900 bytes, with what stands before it in an account, is nearly all that systems take."""
+    here, publisher = new_ground(kind, layout), Publisher()
+    path = (b"x" * 200 + b"/") * 19 + b"y" * (LONGEST_PATH - 19 * 201)
+    for data in (b"one", b"and two"):
+        signed = publisher.take({b"index.html": b"home", path: data})
+        files = here.connect()
+        publisher.publish(files, signed, layout=layout)
+        files.close()
+
+        assert here.served() == release_of(signed, publisher.content)
 
 
 def test_a_name_that_a_server_cannot_hold_is_named_before_anything_is_sent(
