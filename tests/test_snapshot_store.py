@@ -72,6 +72,18 @@ def test_the_sweep_keeps_what_is_served_pinned_or_in_use(ground: Ground) -> None
     assert set(ground.store.sweep(1, frozenset())) == {taken[0], taken[1], taken[2]}
 
 
+def test_what_is_pinned_in_the_middle_of_a_sweep_stays(ground: Ground) -> None:
+    """`mirrord pin` said that it is kept."""
+    taken = publish(ground, b"1", b"2", b"3")
+
+    class PinnedJustNow(frozenset[SnapshotId]):
+        def __contains__(self, snapshot: object) -> bool:
+            return snapshot == taken[0] and not ground.store.pin(taken[0])
+
+    assert ground.store.sweep(1, PinnedJustNow()) == (taken[1],)
+    assert ids(ground) == [taken[0], taken[2]]
+
+
 def test_the_newest_is_never_swept(ground: Ground) -> None:
     """Not even by `keep = 0`: it is what the next take and the mirrors go by."""
     taken = publish(ground, b"1", b"2")
@@ -402,6 +414,29 @@ def test_a_store_that_cannot_be_written_is_one_sentence(ground: Ground) -> None:
 
 
 # -- damage
+
+
+def test_a_damaged_card_keeps_nobody_from_the_other_snapshots(ground: Ground) -> None:
+    """One is to be brought back, and another is torn: they are found by every name all the same."""
+    taken = publish(ground, b"1", b"2", b"3")
+    (ground.store.directory / "snapshots" / taken[1] / "card.json").write_text("torn")
+
+    found = [ground.store.named(text) for text in ("1", "3", taken[0], taken[2], taken[1])]
+    assert found == [taken[0], taken[2], taken[0], taken[2], taken[1]]
+    with pytest.raises(BadUsage, match=f"{taken[0][:8]}: 3 snapshots begin so"):
+        ground.store.named(taken[0][:8])
+    for text in ("2", "", "nothing"):
+        with pytest.raises(BadUsage, match=f"{text}: there is no such snapshot"):
+            ground.store.named(text)
+
+
+def test_a_mistyped_serial_names_no_snapshot(ground: Ground) -> None:
+    """All ids begin with the century: 2 must not mean the only snapshot there is, whose serial is 1."""
+    (only,) = publish(ground, b"1")
+
+    assert ground.store.named(only[:8]) == only
+    with pytest.raises(BadUsage, match="there is no such snapshot"):
+        ground.store.named("2")
 
 
 @pytest.mark.parametrize("name", ["SHA256SUMS", "SHA256SUMS.sig", "entries", "gone", "card.json"])

@@ -202,9 +202,10 @@ class Shelf:
             disk.replace(self.folder / card.snapshot.id / _CARD, card.pack())
 
     def take_away(self, snapshot: SnapshotId, trash: Path) -> bool:
-        """Move a snapshot into `trash`; False where somebody holds it."""
+        """Move a snapshot into `trash`; False where somebody holds it, or a person wants it kept."""
         folder = self.folder / snapshot
         with self._door(f"dropping {snapshot}"), disk.unshared(folder) as ours:
+            ours = ours and not (folder / _PINNED).exists()  # whoever pins it holds it meanwhile
             if ours:
                 trash.mkdir(exist_ok=True)
                 folder.rename(trash / snapshot)

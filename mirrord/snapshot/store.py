@@ -42,6 +42,8 @@ NOTHING_CHANGED = Difference((), (), (), ())
 _BLOCK = 4096
 _ROOM_FOR_RECORDS = 1 << 20
 """Bytes that are asked for beside the contents."""
+_SHORTEST_BEGINNING = 8
+"""Letters of an id that name it, its day at least: a mistyped serial must not be taken for the century."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +108,21 @@ class Store:
         return found
 
     def named(self, text: str) -> SnapshotId:
-        """Find a snapshot by its id, the beginning of it, or its serial. Raises BadUsage, Damaged."""
-        cards = self.snapshots()
-        found = [card.id for card in cards if text in (card.id, str(card.serial))]
-        found = found or [card.id for card in cards if text and card.id.startswith(text)]
+        """Find a snapshot by its id, the beginning of it, or its serial, whatever became of others. Raises BadUsage."""
+        ids = self._shelf.ids()
+        found = [one for one in ids if text == one or text == self._serial(one)]
+        found = found or [one for one in ids if len(text) >= _SHORTEST_BEGINNING and one.startswith(text)]
         if len(found) != 1:
             why = f"{len(found)} snapshots begin so" if found else "there is no such snapshot"
             raise BadUsage(f"{text}: {why}; `mirrord snapshots` lists them")
         return found[0]
+
+    def _serial(self, snapshot: SnapshotId) -> str | None:
+        """Return a serial in figures; None where the card is damaged, or was swept meanwhile."""
+        try:
+            return str(self._shelf.card(snapshot).snapshot.serial)
+        except (BadUsage, Damaged):
+            return None
 
     def card(self, snapshot: SnapshotId) -> Snapshot:
         """Return a snapshot's card alone. Raises BadUsage where it is not in the store, Damaged."""
@@ -306,11 +315,10 @@ class Store:
         Damaged where a record cannot be read: nobody knows then which contents are needed, and all of them stay.
         """
         with self._alone("sweeping"):
-            spared = protected | self.pinned()
             dropped = tuple(
                 snapshot
                 for snapshot in self._shelf.ids()[: -max(keep, 1)]
-                if snapshot not in spared and self._shelf.take_away(snapshot, self._trash)
+                if snapshot not in protected and self._shelf.take_away(snapshot, self._trash)
             )
             if dropped:
                 with self._door("sweeping"):
