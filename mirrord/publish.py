@@ -59,6 +59,8 @@ from mirrord.plan import Compare, Guard, Plan, Survey, brake, foreign_manifest, 
 from mirrord.trust.keys import Signers
 from mirrord.trust.snapshots import check_manifest, check_signed
 
+Agreed = Callable[[Plan, frozenset[bytes]], None]
+"""Raises Braked where a person agreed to something else than this plan, or than sending these files of it whole."""
 ATTEMPTS = 4
 """How often a mirror that breaks off is tried before the next regular publish."""
 SILENCES = 2
@@ -295,8 +297,8 @@ class Task:
     pinned: frozenset[SnapshotId] = frozenset()
     """Releases that are never dropped, neither for their age nor to make room for another."""
 
-    agreed: Callable[[Plan], None] = lambda _: None
-    """Raises Braked where a person agreed to something else than this plan."""
+    agreed: Agreed = lambda _plan, _whole: None
+    """Told of every plan, and once more when it was staged."""
 
     @property
     def target(self) -> SnapshotId:
@@ -319,7 +321,7 @@ class Task:
         """Plan what follows from a look; raises Braked where something else was agreed."""
         compare = self.compare or Comparer(self.content, self.stop)
         plan = outlook.plan(self.mirror, self.target, self.signed.manifest, self.suspects, compare)
-        self.agreed(plan)
+        self.agreed(plan, frozenset())
         return plan
 
     def ended(self, result: str, survey: Survey | None = None) -> Published:
@@ -393,6 +395,7 @@ def _stage(hold: Hold, task: Task, plan: Plan) -> tuple[Staged, tuple[str, ...]]
 
 def _lead_over(hold: Hold, task: Task, plan: Plan, trail: Trail) -> Published:
     staged, made_room = _stage(hold, task, plan)
+    task.agreed(plan, staged.whole)
     inspected = hold.inspect(staged, task.signed, task.read_back)
     if inspected.wrong:
         again = hold.stage(plan, task.signed, task.content, task.seen)
@@ -416,7 +419,7 @@ def _lead_over(hold: Hold, task: Task, plan: Plan, trail: Trail) -> Published:
         instead_of=plan.instead_of,
         layout=hold.found.layout,
         layout_why=hold.found.why,
-        warnings=(*made_room, *_name_left_out(staged)),
+        warnings=(*made_room, *_name_whole(task, staged), *_name_left_out(staged)),
     )
     published = _how_far(published, inspected)
     task.meeting.ready(hold.beat)
@@ -502,6 +505,14 @@ def _prune(hold: Hold, task: Task, published: Published) -> Published:
     return replace(published, warnings=(*published.warnings, *failed))
 
 
+def _name_whole(task: Task, staged: Staged) -> tuple[str, ...]:
+    if not staged.whole:
+        return ()
+    sent, first = len(staged.whole), show(min(staged.whole))
+    why = "what they were to be linked to or made of is not as it was published, or it did not link or copy it"
+    return (f"{task.mirror}: {sent} files ({first!r} first) were sent whole: {why}; look who alters files there",)
+
+
 def _name_left_out(staged: Staged) -> tuple[str, ...]:
     if not staged.left_out:
         return ()
@@ -559,7 +570,7 @@ def publish_with_retries(
     linger: Linger = NO_GRACE,
     compare: Compare | None = None,
     pinned: frozenset[SnapshotId] = frozenset(),
-    agreed: Callable[[Plan], None] = lambda _: None,
+    agreed: Agreed = lambda _plan, _whole: None,
 ) -> Published:
     """Make a mirror serve a snapshot; however it ends, the result says so, and repeating continues.
 

@@ -117,6 +117,23 @@ def test_a_base_that_the_host_altered_is_noticed_and_the_file_is_sent(publisher:
     assert whole(disk, second, publisher.content)
 
 
+def test_a_file_that_the_host_edited_in_place_is_sent_anew_and_named(publisher: Publisher) -> None:
+    """It is put right with the next release; that somebody alters files there is what a person must know."""
+    disk = Disk()
+    (first,) = published(publisher, disk, SITE)
+    node = disk.find(b"releases/" + first.snapshot.id.encode() + b"/data/other.bin")
+    assert node is not None
+    node.data, node.mtime = bytearray(b"edited"), node.mtime + 60
+
+    second = publisher.take(CHANGED)
+    result = publisher.publish(MemoryFiles(disk), second)
+    (warning,) = result.warnings
+    assert "1 files ('data/other.bin' first) were sent whole" in warning
+    assert whole(disk, second, publisher.content)
+    again = publisher.publish(MemoryFiles(disk), publisher.take(SITE))
+    assert again.warnings == ()
+
+
 @pytest.mark.parametrize("how", ["touched", "gone", "suspected", "shorter"])
 def test_a_base_that_is_not_as_it_was_published_is_none(publisher: Publisher, how: str) -> None:
     """As with links: size and mtime must be those that we set, and nobody may have seen wrong bytes in it."""

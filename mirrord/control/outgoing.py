@@ -22,8 +22,7 @@ from mirrord.errors import BadUsage, Braked, MirrordError
 from mirrord.hosts import Progress
 from mirrord.journal import SNAPSHOTS
 from mirrord.manifest import Manifest, Signed, stamp
-from mirrord.plan import Plan
-from mirrord.publish import Published
+from mirrord.publish import Agreed, Published
 from mirrord.snapshot import Progress as Counted
 from mirrord.snapshot.store import Taken
 
@@ -158,7 +157,7 @@ class Outgoing:
     def _start(
         self, mirror: str, signed: Signed, allow: bool, seen: syncing.Seen, offer: plans.Offer | None
     ) -> Future[Published]:
-        agreed: Callable[[Plan], None] | None = None
+        agreed: Agreed | None = None
         if offer is not None:
             if (why := offer.left_out(mirror)) is not None:
                 raise why

@@ -27,7 +27,7 @@ from mirrord.hosts import Linger
 from mirrord.hosts.lingering import foretell
 from mirrord.hosts.opening import open_host
 from mirrord.hosts.staging import once_each
-from mirrord.manifest import Manifest, Signed, Snapshot, SnapshotId, snapshot_id
+from mirrord.manifest import Manifest, Signed, Snapshot, SnapshotId, show, snapshot_id
 from mirrord.plan import Compare, Plan
 from mirrord.publish import Outlook, Published, look, object_to
 from mirrord.snapshot import disk
@@ -210,8 +210,8 @@ class Offer:
         name = hashlib.sha256(said.encode()).hexdigest()[:12]
         return cls(name, made, manifest.sha256, allow_deletions, mirrors)
 
-    def hold_to(self, mirror: str, plan: Plan) -> None:
-        """Raise Braked where this is not what was shown for a mirror."""
+    def hold_to(self, mirror: str, plan: Plan, whole: frozenset[bytes] = frozenset()) -> None:
+        """Raise Braked where this is not what was shown for a mirror; `whole`: what was sent and not shown as sent."""
         share = self.mirrors[mirror]
         doing = f"{mirror}: carrying out plan {self.id}"
         again = "nothing was sent there; `mirrord sync --dry-run` shows what would happen now"
@@ -221,6 +221,13 @@ class Offer:
         if share.fingerprint != fingerprint(plan):
             what = "what it takes to publish there is not what was shown: it has other releases, or can do other things"
             raise Braked(f"{doing}: {what}; {again}", "plan")
+        if whole:
+            raise Braked(
+                f"{doing}: {len(whole)} files ({show(min(whole))!r} first) had to be sent whole and were shown as"
+                " linked or patched: what they were to be made of is not as it was published; readers were left where"
+                " they were; look who alters files there, then `mirrord sync` goes on",
+                "plan",
+            )
 
     def left_out(self, mirror: str) -> Braked | None:
         """Return why nothing is done on a mirror, where nothing could be planned for it."""

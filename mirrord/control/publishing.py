@@ -27,8 +27,7 @@ from mirrord.hosts import Host, Linger, Progress
 from mirrord.hosts.opening import open_host
 from mirrord.journal import Event
 from mirrord.manifest import Signed, SnapshotId
-from mirrord.plan import Plan
-from mirrord.publish import Published, publish_with_retries
+from mirrord.publish import Agreed, Published, publish_with_retries
 
 _log = logging.getLogger(__name__)
 
@@ -92,11 +91,11 @@ class Publishing:
         allow_deletions: bool = False,
         mend: bool = False,
         suspects: Collection[bytes] = (),
-        agreed: Callable[[Plan], None] | None = None,
+        agreed: Agreed | None = None,
     ) -> Future[Published]:
         """Publish to a mirror; a run under way for the same snapshot is joined, for another raises Locked.
 
-        `agreed` raises Braked where a plan is not what a person agreed to.
+        `agreed` raises Braked where a plan, or what became of it, is not what a person agreed to.
         """
         with self._lock:
             if mirror in self._runs and not self._runs[mirror][1].done():
@@ -113,7 +112,7 @@ class Publishing:
                 allow_deletions=allow_deletions,
                 mend=mend,
                 suspects=suspects,
-                agreed=agreed or (lambda _: None),
+                agreed=agreed or (lambda _plan, _whole: None),
             )
             self._runs[mirror] = (signed.snapshot.id, future)
             return future
@@ -176,7 +175,7 @@ class Publishing:
         allow_deletions: bool,
         mend: bool,
         suspects: Collection[bytes],
-        agreed: Callable[[Plan], None],
+        agreed: Agreed,
     ) -> Published:
         works, settings = self._works, self._works.settings
         began = time.monotonic()

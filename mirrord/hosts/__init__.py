@@ -118,6 +118,9 @@ class Staged:
     unproven: frozenset[bytes] = frozenset()
     """Paths of the tree that this or an earlier, broken-off try sent: nobody has looked at their bytes yet."""
     files_patched: int = 0
+    whole: frozenset[bytes] = frozenset()
+    """Paths that travelled whole though the plan has them linked or patched: what they were to be made of is not on the
+    mirror as it was published, or it did not link or copy it."""
     left_out: frozenset[bytes] = frozenset()
     """Assets of earlier releases that should have lingered, and could be had neither there nor here."""
 

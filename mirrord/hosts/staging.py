@@ -88,6 +88,8 @@ class Tally:
     """Those of them that were sent whole."""
     remade: set[bytes] = field(default_factory=set)
     """Paths in the account of files that were made in another way than was meant at first."""
+    whole: set[bytes] = field(default_factory=set)
+    """Those of them that were sent where a link or a patch was meant."""
     to_write: int = 0
     """Bytes of files that have to come to stand, and those that do."""
     written: int = 0
@@ -271,6 +273,8 @@ class Staging:
             yield from self._try_once_more(tally)
         tally.tell()
         remade = (path[start:] for path in tally.remade)
+        planned = frozenset((*self.plan.link, *self.plan.patch))
+        instead = {*planned.intersection(lacking), *(path[start:] for path in tally.whole)}
         unproven = frozenset((*send, *own, *remade, *(() if self.again else kept)))
         return Staged(
             self.plan.target,
@@ -281,6 +285,7 @@ class Staging:
             unproven=unproven | laying.stand,
             left_out=frozenset(laying.left_out),
             files_patched=tally.patched,
+            whole=frozenset() if self.again else frozenset(instead),
         )
 
     # A release that stands already.
@@ -519,16 +524,23 @@ class Staging:
         self._complain_of_damage(failed)
         tally.remade.update(outcome.op.path for outcome in failed if isinstance(outcome.op, Put | Patch | Link))
         yield from self._clear(failed)
-        yield Flight([self._instead(outcome.op) for outcome in failed], each=tally.take)
+        yield Flight(self._others(failed, tally), each=tally.take)
         patches = [outcome for outcome in tally.failed if isinstance(outcome.op, Patch)]
         if patches:
             tally.failed = [outcome for outcome in tally.failed if not isinstance(outcome.op, Patch)]
             yield from self._clear(patches)
-            yield Flight([self._instead(outcome.op) for outcome in patches], each=tally.take)
+            yield Flight(self._others(patches, tally), each=tally.take)
         if tally.failed:
             self._complain_of_damage(tally.failed)
             yield from self._is_it_full(tally.failed, again=True)
             give_up(tally.failed[0], self._doing)
+
+    def _others(self, failed: Sequence[Outcome], tally: Tally) -> list[Op]:
+        """Return how else files are made, and note which are sent whole now."""
+        others = [self._instead(outcome.op) for outcome in failed]
+        meant = zip((outcome.op for outcome in failed), others, strict=True)
+        tally.whole.update(new.path for old, new in meant if isinstance(old, Link | Patch) and isinstance(new, Put))
+        return others
 
     def _instead(self, op: Op) -> Op:
         """Return how else a file is made."""
