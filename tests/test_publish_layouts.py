@@ -260,6 +260,23 @@ def test_a_file_that_becomes_a_folder_is_gone_on_with_wherever_it_breaks_off() -
     assert at > 100
 
 
+@pytest.mark.parametrize("after", [False, True], ids=["cut before", "cut after"])
+def test_a_first_publish_cut_at_any_request_is_finished_by_the_next(way: Way, after: bool) -> None:
+    """Nobody is asked to adopt what mirrord made itself, a moment before it could say so."""
+    layout, traits, _ = way
+    at, cut = 0, True
+    while cut:
+        publisher, disk = Publisher(), Disk()
+        signed = publisher.take(SITE)
+        cut = break_off(publisher, MemoryFiles(disk, traits=traits, cut=Cut(at, after=after)), signed, layout=layout)
+        publisher.publish(MemoryFiles(disk, traits=traits), signed, layout=layout)
+
+        assert whole(disk, signed, publisher.content), f"cut at {at}"
+        assert litter(disk) == [], f"cut at {at}"
+        at += 1
+    assert at > 60
+
+
 @pytest.mark.parametrize("killed", [False, True], ids=["connection cut", "process killed"])
 def test_the_hole_that_a_dead_holder_left_is_filled_before_all_else(killed: bool) -> None:
     """Readers have nothing: whoever comes next gives them something whole before it does its own work."""

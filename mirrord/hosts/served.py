@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 
 from mirrord.hosts.files import (
     Attributes,
+    Create,
     Kind,
     List,
     MakeFolder,
@@ -214,7 +215,7 @@ class ServedFolder(Layout):
             answers = yield from self._look_again()
         swaps = self._swaps(answers)
         if swaps and not answers[Stat(self.serve)].good:
-            yield from self._fill_the_hole(swaps)
+            yield from self._fill_the_hole(swaps, answers)
             answers = yield from self._look_again()
         current = self.served_by(answers)
         yield from self.put_away(answers, current, nonce)
@@ -222,17 +223,20 @@ class ServedFolder(Layout):
     def _look_again(self) -> Steps[Answers]:
         return (yield from self.look_closer(by_op((yield Flight(self.look())))))
 
-    def _fill_the_hole(self, swaps: Mapping[bytes, Mapping[bytes, SnapshotId]]) -> Steps[None]:
+    def _fill_the_hole(self, swaps: Mapping[bytes, Mapping[bytes, SnapshotId]], answers: Answers) -> Steps[None]:
         """Serve what was about to be served, else what was served: both are whole."""
-        trees = [folder + b"/" + name for folder, inside in swaps.items() for name in inside]
-        trees.sort(key=lambda path: (not path.rpartition(b"/")[2].startswith(_NEW), path))
+        doing = f"{self.mirror}: finishing a broken-off switch"
+        trees = {folder + b"/" + name: release for folder, inside in swaps.items() for name, release in inside.items()}
+        noted = {release for _, release in self._notes(answers).values()}
         last: Outcome | None = None
-        for tree in trees:
+        for tree in sorted(trees, key=lambda path: (not path.rpartition(b"/")[2].startswith(_NEW), path)):
+            if trees[tree] not in noted:  # a first release: its tree was there, and its note not yet
+                need((yield Flight([Create(self.next_note(answers, trees[tree]), b"")]))[0], doing)
             (last,) = yield Flight([Rename(tree, self.serve)], ordered=True)
             if last.good:
                 return
         if last is not None:
-            give_up(last, f"{self.mirror}: finishing a broken-off switch")
+            give_up(last, doing)
 
     def put_away(self, answers: Answers, current: SnapshotId | None, nonce: str) -> Steps[None]:
         """Remove notes of what is not served, bring the trees of a switch to releases/, and remove its folder."""
