@@ -360,6 +360,26 @@ def test_a_server_of_another_make_is_worked_with(tmp_path: Path, make: type[Sftp
     assert channels == (1 if make is HangsUp else 4)
 
 
+def test_a_host_that_allows_one_open_file_is_worked_with(lab: Lab) -> None:
+    """Some do, and none does once it has no more names to give: what was read is closed before the next is opened."""
+    files = SftpFiles.open(account_of(lab.sshd()))
+    for lane in files._flow.lanes:
+        lane._handle_limit = 1
+    do(files, MakeFolder(b""), *(MakeFolder(b"%d" % n) for n in range(20)))
+    began = time.monotonic()
+
+    sent = do(files, *(put(b"%d/f" % (n % 20), b"%d" % n) for n in range(20)))
+    listed = do(files, *(List(b"%d" % n) for n in range(20)))
+    read = do(files, *(Read(b"%d/f" % n, 10) for n in range(20)))
+    (walked,) = do(files, Walk(b""))
+    files.close()
+
+    assert all(outcome.good for outcome in (*sent, *listed, *read))
+    assert len(walked.value) == 40
+    assert [lane._handle_limit for lane in files._flow.lanes] == [1] * 4
+    assert time.monotonic() - began < 10.0
+
+
 def test_new_keys_in_the_middle_of_the_work_go_unnoticed(lab: Lab) -> None:
     """Either side may ask for new keys at any time; a long upload meets it."""
     host = lab.sshd(settings=["RekeyLimit 1M"])

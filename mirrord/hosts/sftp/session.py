@@ -601,7 +601,8 @@ class SftpFiles:
                     held = next(source, None)
                 if held is not None and self._wanted > len(self._channels) and flow.crowded:
                     self._widen()
-                if flow.busy:
+                # What is closed by nobody who waits for it still holds a handle, and there may be one only.
+                if flow.busy or (held is not None and flow.unanswered):
                     self._exchange(now if flow.outcomes else next_pulse)
                 while flow.outcomes:
                     yield flow.outcomes.popleft()
