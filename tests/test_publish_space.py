@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -11,7 +12,7 @@ import pytest
 
 from mirrord.errors import Full
 from mirrord.hosts.files import Op, Outcome, Pulse, Put, Space, Traits
-from mirrord.hosts.memory import Cut, MemoryFiles
+from mirrord.hosts.memory import Cut, Disk, MemoryFiles, Node
 from mirrord.hosts.sftp.session import SftpFiles
 from mirrord.manifest import Signed
 from tests.conftest import Lab
@@ -246,3 +247,80 @@ def test_a_full_disk_of_a_real_server_is_made_room_on(lab: Lab) -> None:
         names = sorted(path.name for path in (folder / "releases").iterdir())
         assert names == [signed.snapshot.id for signed in taken[1:]]
         assert here.litter() == []
+
+
+def test_a_disk_that_holds_no_more_names_is_full_too(lab: Lab) -> None:
+    """Small accounts run out of files long before bytes; OpenSSH says "Failure" to that as to everything."""
+    sshd = lab.sshd()
+    folder = sshd.root / "few"
+    folder.mkdir()
+    if is_root():
+        shutil.chown(folder, sshd.user)
+    publisher = Publisher()
+    with SmallDisk(folder, 8192, names=200):
+        here = Ground("sshd", lambda: SftpFiles.open(account_on(sshd, "few")), folder)
+        taken = [publisher.take({b"%d/%d" % (n % 7, n): os.urandom(100) for n in range(60)}) for _ in range(3)]
+        for signed in taken[:2]:
+            publisher.publish(here.connect(), signed)
+            here.an_hour_passes()
+
+        result = publisher.publish(here.connect(), taken[2])
+        assert result.warnings[0].startswith("lyon: its disk was full: its oldest release, ")
+        assert here.served() == release_of(taken[2], publisher.content)
+        more = publisher.take({b"%d" % n: b"%d" % n for n in range(300)})
+        with pytest.raises(Full, match=r"its disk is full|most likely"):
+            publisher.publish(here.connect(), more, allow_deletions=True)
+        assert here.served() == release_of(taken[2], publisher.content)
+
+
+class Brim(Disk):
+    """A disk that may have no room for anything any more: neither for a byte nor for a name."""
+
+    full = False
+
+    def take_room(self, more: int) -> None:
+        """Take nothing where it is full."""
+        self.room = 0 if self.full and more > 0 else None
+        super().take_room(more)
+
+    def add(self, path: bytes, node: Node) -> None:
+        """Make nothing where it is full."""
+        self.take_room(1)
+        super().add(path, node)
+
+
+POOR = replace(ALL, symlink=False, replace_link=False)
+BARE = replace(POOR, hard_link=False, replace=False, copy_data=False, rename_folder=False)
+
+
+@pytest.mark.parametrize(
+    ("layout", "traits"),
+    [("releases", ALL), ("rename", POOR), ("inplace", POOR), ("inplace", BARE)],
+    ids=["releases", "rename", "inplace", "inplace, nothing but plain renames of files"],
+)
+def test_a_disk_that_is_full_from_any_request_on_is_called_that(layout: str, traits: Traits) -> None:
+    """Readers have one whole release then, also where files are replaced one by one; with room again all goes on."""
+    at, full = 20, True
+    while full:
+        publisher, disk = Publisher(), Brim()
+        old = {**site(1), b"old.css": b"old", b"a/b.css": b"1"}
+        new = {**site(2), b"a/b.css": b"22", b"new/c.css": b"3", b"a/d": b""}
+        first, second = publisher.take(old), publisher.take(new)
+        publisher.publish(MemoryFiles(disk, traits=traits), first, layout=layout)
+        start = disk.requests
+
+        def fill_up(number: int, disk: Brim = disk, start: int = start, at: int = at) -> None:
+            disk.full = number - start >= at
+
+        disk.tick = fill_up
+        with contextlib.suppress(Full):
+            publisher.publish(MemoryFiles(disk, traits=traits), second, layout=layout)
+        full, disk.full, disk.tick = disk.full, False, None
+
+        assert whole(disk, first, publisher.content) or whole(disk, second, publisher.content), f"full from {at} on"
+        disk.room = None
+        publisher.publish(MemoryFiles(disk, traits=traits), second, layout=layout)
+        assert whole(disk, second, publisher.content)
+        assert litter(disk) == []
+        at += 1
+    assert at > 80

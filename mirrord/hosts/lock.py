@@ -18,7 +18,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mirrord.errors import Locked, Refused, Unavailable
@@ -243,7 +243,9 @@ class Lock:
                 missing = (MakeFolder(OWN, 0o700),)
             numbers = yield from self._look()
             if made[0].trouble is not Trouble.MISSING and self.number not in numbers:
-                give_up(made[0], self._doing)
+                # Nothing stands there, and a name that is free is refused without a reason: mostly for want of room.
+                full = made[0].trouble is Trouble.FAILED
+                give_up(replace(made[0], trouble=Trouble.FULL) if full else made[0], self._doing)
         raise Unavailable(f"{self._doing}: others were quicker {_TRIES} times; the next try looks again")
 
     def _look(self) -> Steps[list[int]]:

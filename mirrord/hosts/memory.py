@@ -439,10 +439,10 @@ class MemoryFiles:
         try:
             if op.path:
                 self._disk.add(op.path, Node(Kind.FOLDER, op.mode & ~self._umask, self._disk.now()))
-        except _No:
-            node = self._disk.locate(op.path, follow=False)
-            if node.kind is not Kind.FOLDER:
-                raise
+        except _No as why:
+            node = self._disk.find(op.path, follow=False)
+            if node is None or node.kind is not Kind.FOLDER:
+                raise why from None
         yield
         self._disk.locate(op.path, follow=False).mode = op.mode
 

@@ -256,20 +256,39 @@ class Moves:
             need(outcome, self._doing)
         traits = self.layout.traits
         keep = [path for path in paths if path in there and path not in saved]
+        outcomes: list[Outcome] = []
         if traits.replace and traits.hard_link:
-            yield Flight([Link(self._served(path), self._kept(path)) for path in keep])
-            moves: list[Op] = [Rename(self._staged(path), self._served(path), over=True) for path in paths]
-            outcomes = yield Flight(moves, ordered=rank(paths[0]) == _LAST)
-        else:
-            outcomes = []
-            for some in _batches(paths):
-                done = yield Flight(self._pairs(some, there, frozenset(keep)), ordered=True)
-                self._note_gaps(done)
-                outcomes += done
+            unkept = yield from self._keep(keep)
+            keep = [path for path in keep if path in unkept]
+            if unkept and rank(paths[0]) == _LAST:
+                unkept = frozenset(paths)  # these have an order among themselves
+            moves = [Rename(self._staged(path), self._served(path), over=True) for path in paths if path not in unkept]
+            outcomes += yield Flight(moves, ordered=rank(paths[0]) == _LAST)
+            paths = [path for path in paths if path in unkept]
+        for some in _batches(paths):
+            done = yield Flight(self._pairs(some, there, frozenset(keep)), ordered=True)
+            self._note_gaps(done)
+            outcomes += done
         self.times.mark(outcomes)
         for outcome in outcomes:
             if outcome.trouble is not Trouble.MISSING:  # moved already, by one whose request came late
                 need(outcome, self._doing)
+
+    def _keep(self, paths: Sequence[bytes]) -> Steps[frozenset[bytes]]:
+        """Keep what will be replaced by another name of it; return what has none. Raises Full before it is lost."""
+        linked = yield Flight([Link(self._served(path), self._kept(path)) for path in paths])
+        failed = {outcome.op.path: outcome for outcome in linked if isinstance(outcome.op, Link) and not outcome.good}
+        if not failed:
+            return frozenset()
+        stand = yield Flight([Stat(path) for path in failed])  # a late request of a dead holder's may have made one
+        for outcome in stand:
+            if isinstance(outcome.op, Stat) and outcome.good:
+                del failed[outcome.op.path]
+        for outcome in failed.values():
+            if outcome.trouble is Trouble.FULL:
+                need(outcome, self._doing)
+        start = len(self.undo) + 1
+        return frozenset(path[start:] for path in failed)
 
     def _pairs(self, paths: Iterable[bytes], there: Collection[bytes], keep: Collection[bytes]) -> list[Op]:
         """Take each file away, and put the new one there at once."""
@@ -350,6 +369,7 @@ class Moves:
         made = yield Flight(
             [Remove(temp), put_small(temp, b""), Rename(temp, self.layout.next_note(answers, note.new))], ordered=True
         )
+        need(made[1], self._doing)
         need(made[2], self._doing)
         notes = self.layout.old_notes(answers)
         for outcome in (yield Flight(notes)) if notes else []:

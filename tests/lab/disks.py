@@ -11,11 +11,15 @@ from tests.lab.processes import as_root
 
 
 class SmallDisk:
-    """A file system of a few `kibibytes` at `folder`; a context manager. Whatever hides in the folder is back after."""
+    """A file system of a few `kibibytes` at `folder`, and so many `names`; a context manager.
 
-    def __init__(self, folder: Path, kibibytes: int) -> None:
+    Whatever hides in the folder is back after.
+    """
+
+    def __init__(self, folder: Path, kibibytes: int, names: int | None = None) -> None:
         self.folder = folder
         self.kibibytes = kibibytes
+        self.names = names
         self._filler = folder / ".filler"
         self._mounted = False
 
@@ -24,6 +28,7 @@ class SmallDisk:
         self.folder.mkdir(parents=True, exist_ok=True)
         now = self.folder.stat()
         options = f"size={self.kibibytes}k,uid={now.st_uid},gid={now.st_gid},mode={now.st_mode & 0o7777:o}"
+        options += f",nr_inodes={self.names}" if self.names is not None else ""
         as_root(["mount", "-t", "tmpfs", "-o", options, "mirrord-lab", str(self.folder)])
         self._mounted = True
         return self

@@ -158,9 +158,8 @@ def _put(op: files.Put, terms: Terms) -> Talk:
         return Outcome(op, trouble=Trouble.DAMAGED, text=str(e))
     if problem or (problem := (yield ())):
         yield wire.Close(handle)
-        refused = failed(op, problem[0])
         # OpenSSH has no other word for a full disk: the file was ours to make, and then took no more.
-        return replace(refused, trouble=Trouble.FULL) if refused.trouble is Trouble.FAILED else refused
+        return _called_full(failed(op, problem[0]))
     times = None if op.mtime is None else (op.mtime, op.mtime)
     commit = wire.FSetStat(handle, Attrs(mode=op.mode, times=times))
     return _all_good(op, (yield Last((commit, wire.Close(handle)))))
@@ -334,7 +333,11 @@ def _make_folder(op: files.MakeFolder, terms: Terms) -> Talk:
             (mended,) = yield (wire.SetStat(path, Attrs(mode=op.mode)),)
             (found,) = yield (look,)
     if not isinstance(found, wire.Attributes) or found.attrs.mode is None:
-        return failed(op, found if is_good(made) else made)
+        if is_good(made):
+            return failed(op, found)
+        # As with files: nothing stands there and nobody forbids it, and it gives no reason.
+        nothing_stands = isinstance(found, Status) and found.code == Code.NO_SUCH_FILE
+        return _called_full(failed(op, made)) if nothing_stands else failed(op, made)
     if not _is_folder(found):
         return failed(op, made)
     # These nine bits count: a group that the folder above hands down is the hoster's affair, and a mode that is right
@@ -404,6 +407,8 @@ def _space(op: files.Space, terms: Terms) -> Talk:
     if not isinstance(reply, wire.ExtendedReply):
         return failed(op, reply)
     space = wire.Space.decode(reply.data)
+    if space.files and not space.favail:
+        return Outcome(op, 0)  # no room for one more name, however many bytes
     return Outcome(op, space.bavail * (space.frsize or space.bsize))
 
 
@@ -538,6 +543,11 @@ def failed(op: Op, reply: Reply) -> Outcome:
     if trouble is Trouble.FAILED and any(told in words.lower() for told in _NO_ROOM):
         trouble = Trouble.FULL
     return Outcome(op, trouble=trouble, text=words or f"status {reply.code}")
+
+
+def _called_full(refused: Outcome) -> Outcome:
+    """Take a failure without a reason for a full disk, or a quota: it is mostly that."""
+    return replace(refused, trouble=Trouble.FULL) if refused.trouble is Trouble.FAILED else refused
 
 
 def is_good(reply: Reply) -> bool:
