@@ -140,7 +140,10 @@ def _reassert(view: View, policy: Policy, source: str, rules: Rules) -> Decision
         question += "; nobody else could take them now: look at the name server"
         return ask_unless_agreed(view, policy, "reverted", question, (*facts, "nobody can take readers"), None)
     if policy.on_revert == "reassert" and move.target == meant:
-        return replace(move, reason=f"the zone went back to an older plan of ours{in_brackets(view.zone_text)}")
+        # The last plan or nothing: whoever else could take readers from `source` was not planned, nor is that one
+        # judged to be down.
+        reason = f"the zone went back to an older plan of ours{in_brackets(view.zone_text)}"
+        return replace(move, reason=reason, fallbacks=())
     question += f"; send them to {move.target}?"
     return ask_unless_agreed(view, policy, "reverted", question, (*facts, f"{move.target} would take them"), move)
 

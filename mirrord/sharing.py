@@ -169,6 +169,7 @@ def after_looks(move: Move, policy: Policy, unfit: Mapping[str, str]) -> Move | 
     """Return what is left of a move after the fresh looks: `unfit` are the mirrors that failed them, and why.
 
     Who joins and failed is left out. Who stays is not driven out by one look, but one of all must have been found well.
+    Our last plan is put in force again by itself as a whole, or not.
     """
     looked = to_look_at(move)
     failed = {mirror: why for mirror, why in unfit.items() if mirror in looked}
@@ -179,6 +180,9 @@ def after_looks(move: Move, policy: Policy, unfit: Mapping[str, str]) -> Move | 
     out = [mirror for mirror in failed if mirror in move.joining]
     if not out:
         return move
+    if move.why is Why.REASSERT and move.automatic:
+        reason = f"{move.reason}, but not all of the last plan passed a fresh look: {told}"
+        return Stay(service=move.service, rule="fresh", reason=reason, facts=move.facts, alarm=True)
     target = together(policy, [mirror for mirror in members(move.target) if mirror not in out])
     return replace(
         move,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -725,6 +725,28 @@ def test_a_name_server_that_went_back_is_put_right_by_itself_where_that_is_wante
 
     world.run(minutes=5)
     assert (world.moves, world.serving, world.zone) == (["lyon", "lyon"], "lyon", "ours")
+
+
+@pytest.mark.parametrize("serve", ["first", "all"])
+def test_by_itself_the_last_plan_is_put_in_force_again_or_nothing(serve: Literal["first", "all"]) -> None:
+    """
+    The mirror of the last plan died a moment ago, and only the fresh look knows: where readers go instead was neither
+    planned nor judged, so a person is asked once that is certain.
+    """
+    world = World(policy=Policy(service=SERVICE, order=(), on_revert="reassert", serve=serve))
+    world.lose("milan")
+    world.run(minutes=5)
+    refuge = world.serving
+    world.lose("lyon")
+    world.revert_zone(to="milan")
+
+    world.run(rounds=1)
+    assert (world.serving, world.rule) == ("milan", "fresh")
+    world.run(minutes=5)
+    assert (world.serving, world.rule) == ("milan", "reverted")
+    world.ack()
+    world.run(minutes=1)
+    assert (refuge, world.serving) == ({"first": "lyon", "all": "lyon+oslo"}[serve], "oslo")
 
 
 def test_causes_are_kept_apart_each_with_its_own_time(world: World) -> None:
