@@ -254,6 +254,11 @@ def test_errors_are_one_object_too(mirrord: Type, desk: ScriptedDesk) -> None:
         (["sync", "--dryrun"], "No such option: --dryrun"),
         (["history", "--limit", "many"], "Invalid value for '--limit'"),
         (["hold", "--for", "2 hours"], "--for: should be a duration such as"),
+        (["hold", "--for", "0s"], "--for: should be longer than that"),
+        (["hold", "--for", "99999999999d"], "--for: should be at most 36500d"),
+        (["history", "--limit", "9" * 30], "Invalid value for '--limit'"),
+        (["explain", "--at", "@1e30"], "--at: should be a time such as"),
+        (["explain", "--at", "@nan"], "--at: should be a time such as"),
         ([], ""),
     ],
 )

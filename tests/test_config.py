@@ -665,6 +665,13 @@ def test_what_is_no_duration_is_refused(text: object) -> None:
         read_duration(text)
 
 
+@pytest.mark.parametrize("text", ["36501d", "99999999999999d", "9" * 400 + "s"])
+def test_a_duration_that_no_calendar_has_room_for_is_refused(text: str) -> None:
+    """A hold until the year 273,790,922 could not be shown, so neither could anything else."""
+    with pytest.raises(ValueError, match="should be at most 36500d"):
+        read_duration(text)
+
+
 @given(st.integers(0, 10**7))
 def test_a_duration_shown_is_read_back(seconds: int) -> None:
     """What `config show` prints can be pasted into the file."""

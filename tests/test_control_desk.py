@@ -84,6 +84,15 @@ def test_a_snapshot_is_pinned_and_unpinned_by_any_of_its_names(home: Controller)
         home.verb("pin", snapshot="7")
 
 
+@pytest.mark.parametrize("seconds", [0, -5, 1e15, float("inf"), float("nan")])
+def test_a_hold_has_an_end_that_can_be_told(home: Controller, seconds: float) -> None:
+    """One that nobody can put into words would be in the way of every decision, and of its own end."""
+    with pytest.raises(BadUsage, match="for how long"):
+        home.verb("hold", what="web", seconds=seconds)
+
+    assert home.works.journal.held("web") is None
+
+
 def test_unhold_publishing_ends_what_a_rollback_held_too(home: Controller) -> None:
     """Status shows one hold; one word ends it."""
     home.verb("snapshot")

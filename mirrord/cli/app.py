@@ -15,6 +15,7 @@ import typer
 from mirrord import __version__
 from mirrord.cli.asking import Asking, alone, at_desk, duration, moment, options
 from mirrord.cli.talk import Talk
+from mirrord.errors import BadUsage
 
 LOOK, PUBLISH, MOVE, ORDER, SET_UP = (
     "How things stand",
@@ -159,7 +160,7 @@ def explain(
 @app.command(rich_help_panel=LOOK)
 def history(
     context: typer.Context,
-    limit: Annotated[int, typer.Option("--limit", "-l", min=1, help="So many events at most.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", "-l", min=1, max=1_000_000, help="So many events at most.")] = 50,
     back: Annotated[
         str | None, typer.Option("--since", metavar="DURATION", help="Only the last 2h, 7d ...", show_default=False)
     ] = None,
@@ -478,6 +479,8 @@ def hold(
     from mirrord.cli import screens
 
     seconds = duration(during, "--for")
+    if seconds == 0:
+        raise BadUsage(f'--for: should be longer than that, is "{during}"')
 
     def act(asking: Asking) -> int:
         found = asking.call("hold", what=what, reason=reason, seconds=seconds)

@@ -105,9 +105,9 @@ def moment(text: str | None, option: str) -> float | None:
             today = datetime.combine(now.date(), datetime.strptime(text, "%H:%M").time()).astimezone()  # noqa: DTZ007
             return (today if today <= now else today - timedelta(days=1)).timestamp()
         if text.startswith("@"):
-            return float(text[1:])
+            return datetime.fromtimestamp(float(text[1:])).astimezone().timestamp()
         return datetime.fromisoformat(text).astimezone().timestamp()
-    except ValueError:
+    except (ValueError, OverflowError, OSError):
         raise BadUsage(f'{option}: should be a time such as "03:15" or "2026-11-22 03:15", is "{text}"') from None
 
 

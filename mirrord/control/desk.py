@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from mirrord import records
+from mirrord.config.units import LONGEST
 from mirrord.control import showing
 from mirrord.control.looking import Looker
 from mirrord.control.mind import Mind, Reading
@@ -309,6 +310,8 @@ class Desk:
     def hold(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
         """Stop automatic acts."""
         reason, seconds = str(asked.get("reason") or "no reason given"), asked.get("seconds")
+        if seconds is not None and not 0 < seconds <= LONGEST:
+            raise BadUsage(f"for how long? {seconds:.15g} s are no time that a hold can last")
         holds, unwritten = [], None
         for what in self._holdable(asked.get("what")):
             try:
