@@ -310,6 +310,11 @@ class Standing:
         gap = max(seen.started - self.latest, seen.wall_started - self.latest_wall)
         return gap > GAP * rules.every
 
+    def overslept(self, now: float, wall: float, rules: Thresholds) -> float:
+        """Return for how long we were suspended since the latest round; 0.0 where its verdicts still count."""
+        slept = 0.0 if self.latest is None else (wall - self.latest_wall) - (now - self.latest)
+        return slept if slept > GAP * rules.every else 0.0
+
     def asleep(self, now: float) -> Self:
         """Return the standing after a gap (suspended, or stopped): verdicts and streaks start anew, wanted stays."""
         addresses = {key: {a: state.anew() for a, state in states.items()} for key, states in self.addresses.items()}

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from mirrord.control import moving
+from mirrord.control.looking import Looker
 from mirrord.control.mind import Reading
 from mirrord.decide import Ask, Move, Stay
 from mirrord.errors import BadUsage, Conflict, Locked
-from mirrord.health import Fault, FaultKind, Fresh, Health, Standing, Verdict
+from mirrord.health import ContentClass, Fault, FaultKind, Fresh, Health, Standing, Verdict
 from mirrord.switches import (
     Change,
     Comparison,
@@ -95,6 +97,52 @@ def test_a_decision_from_before_somebody_else_moved_readers_is_not_carried_out(h
 
     with pytest.raises(Conflict, match="since this was decided"):
         moving.carry_out(home.works, home.looker, home.mind.standing, move, home.mind.policy("web"), reading())
+
+
+@dataclass
+class Slow(Looker):
+    """Looks that find everybody well, and while which something happens."""
+
+    meanwhile: Callable[[], object]
+
+    def fresh(self, standing: Standing, mirror: str, service: str) -> Fresh:
+        """Have it happen, and find the target well."""
+        del standing
+        self.meanwhile()
+        address = MILAN if mirror == "milan" else LYON
+        return Fresh(mirror, service, ok=True, content=ContentClass.CURRENT, good=(address,), bad={})
+
+
+@pytest.mark.parametrize(
+    ("verb", "asked", "why"),
+    [
+        pytest.param("hold", {"what": "web", "reason": "new disks"}, "held by anna: new disks", id="held"),
+        pytest.param("drain", {"mirror": "lyon"}, "lyon was drained", id="its target drained"),
+    ],
+)
+def test_an_order_that_comes_while_a_move_is_on_its_way_stops_it(
+    home: Controller, verb: str, asked: dict[str, str], why: str
+) -> None:
+    """Whoever was told that the service is held begins to work on it: nothing may move a few seconds later."""
+    look(home, down("milan"), up("lyon"))
+    move = home.mind.conclude("web", now=0.0)
+    assert isinstance(move, Move)
+    looker = Slow(lambda: home.verb(verb, **asked))
+
+    with pytest.raises(Conflict, match=why):
+        moving.carry_out(home.works, looker, home.mind.standing, move, home.mind.policy("web"), reading())
+    assert home.works.journal.highest_epoch("web") == 0
+
+
+def test_a_move_that_a_suspended_machine_slept_through_is_decided_anew(home: Controller) -> None:
+    """The laptop was shut between the decision and the update: what made it is hours old."""
+    look(home, down("milan"), up("lyon"))
+    move = home.mind.conclude("web", now=0.0)
+    assert isinstance(move, Move)
+    hours_ago = replace(home.mind.standing, latest_wall=time.time() - 8 * 3600)
+
+    with pytest.raises(Conflict, match="slept for 8 h"):
+        moving.carry_out(home.works, Slow(list), hours_ago, move, home.mind.policy("web"), reading())
 
 
 def test_where_a_person_sent_readers_is_known_to_the_rules(home: Controller) -> None:

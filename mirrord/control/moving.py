@@ -9,6 +9,7 @@ time for each service, on this machine: a lock sees to it. What may be decided i
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,7 +22,7 @@ from mirrord.control.mind import Reading
 from mirrord.control.works import Works
 from mirrord.decide import Move, Policy, Stay, Why, next_after, passes
 from mirrord.errors import BadUsage, Braked, Conflict, Locked, MirrordError, Unavailable
-from mirrord.health import Fresh, Health, Standing, Verdict, freshly
+from mirrord.health import Fresh, Health, Standing, Verdict, freshly, lasting
 from mirrord.journal import Event
 from mirrord.rules import members
 from mirrord.sharing import after_looks, speaks_against, to_look_at
@@ -85,7 +86,10 @@ class Attended:
 
 
 def carry_out(works: Works, looker: Looker, standing: Standing, move: Move, policy: Policy, reading: Reading) -> Moved:
-    """Carry an automatic or acknowledged move out; raises MirrordError where nothing was sent."""
+    """Carry an automatic or acknowledged move out; raises MirrordError where nothing was sent.
+
+    Looks take seconds: what was ordered meanwhile counts.
+    """
     with works.locked(f"switch-{move.service}"):
         if works.journal.highest_epoch(move.service) != reading.epoch:
             # What is expected comes from the journal, so the fence would not notice what it knows already.
@@ -93,6 +97,7 @@ def carry_out(works: Works, looker: Looker, standing: Standing, move: Move, poli
         step, looked, failed = _look_freshly(looker, standing, move, policy)
         if isinstance(step, Stay):
             return Moved(move.service, move.target, step.reason, failed=failed)
+        _see_that_it_still_holds(works, standing, step, policy)
         change = _plan(
             works,
             step.service,
@@ -108,6 +113,23 @@ def carry_out(works: Works, looker: Looker, standing: Standing, move: Move, poli
         )
         moved = replace(_commit(works, change), failed=failed)
     return see(works, looker, standing, moved, policy)
+
+
+def _see_that_it_still_holds(works: Works, standing: Standing, move: Move, policy: Policy) -> None:
+    """Raise Conflict where an order came since a move was decided, or this machine was suspended since."""
+    doing = f"{move.service}: moving to {move.target}"
+    drained = works.journal.drained()
+    for mirror in move.joining if policy.serve == "all" else members(move.target):
+        if mirror in drained:
+            raise Conflict(f"{doing}: {mirror} was drained since this was decided; the next look decides anew")
+    if not move.automatic:
+        return
+    held = works.journal.held(move.service)
+    if held is not None:
+        raise Conflict(f"{doing}: since this was decided, it is held by {held.by}: {held.reason}")
+    slept = standing.overslept(time.monotonic(), time.time(), works.settings.thresholds())
+    if slept:
+        raise Conflict(f"{doing}: this machine slept for {lasting(slept)} since this was decided; it judges anew")
 
 
 def _look_freshly(
