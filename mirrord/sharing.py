@@ -50,10 +50,15 @@ def _prune(view: View, policy: Policy, serving: str, down: Collection[str], rule
     left = [m for m in members(serving) if m not in down and m not in view.drained]
     if any(why_unfit(view, policy, mirror, rules.fitness) is None for mirror in left):
         return _change(view, policy, serving, left, Why.FAILOVER, reason)
-    heirs = _best_of(candidates(view, policy, rules), policy.answers)
+    heirs = _heirs_beside(view, policy, left, rules)
     if not heirs:
         return nowhere(view, policy, serving, rules)
     return _change(view, policy, serving, [*left, *heirs], Why.FAILOVER, reason)
+
+
+def _heirs_beside(view: View, policy: Policy, stay_here: Collection[str], rules: Rules) -> list[str]:
+    """Return who could join those that stay, of whom nobody is fit: as many as there is room for, at least one."""
+    return _best_of(candidates(view, policy, rules), max(policy.answers - len(stay_here), 1))
 
 
 def _best_of(found: tuple[Candidate, ...], most: int) -> list[str]:
@@ -80,9 +85,12 @@ def without(view: View, policy: Policy, serving: str, drained: Collection[str], 
     """Return the move that draining some of those who serve calls for."""
     left = [mirror for mirror in members(serving) if mirror not in drained]
     fit = [mirror for mirror in left if why_unfit(view, policy, mirror, rules.fitness) is None]
-    stay_here = left if fit else _best_of(candidates(view, policy, rules), policy.answers)
+    if not fit:  # who is merely not judged stays
+        left = [mirror for mirror in left if health_of(view, policy, mirror).verdict is not Verdict.DOWN]
+    heirs = [] if fit else _heirs_beside(view, policy, left, rules)
+    stay_here = [*left, *heirs]
     names = " and ".join(drained)
-    if stay_here:
+    if fit or heirs:
         return _change(view, policy, serving, stay_here, Why.DRAIN, f"{names}: drained")
     why = [f"{m} {why_unfit(view, policy, m, rules.fitness)}" for m in policy.order if m not in drained]
     reason = f"{names}: drained, serving on, for nobody else can: {'; '.join(why) or 'there is no other mirror'}"

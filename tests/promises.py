@@ -160,6 +160,8 @@ def _as_ordered(world: World, move: Move) -> None:
     policy = world.policy
     if move.why is Why.REASSERT and (policy.on_revert == "ask" or move.target != world.meant):
         raise Broken("the zone was put right, and nobody was asked")
+    if move.joining and len(members(move.target)) > policy.answers:
+        raise Broken("more mirrors were in the answer than are wanted")
     if move.why is not Why.FAILBACK:
         return
     preferred = policy.serve == "all" or policy.order.index(move.target) < policy.order.index(move.source)
@@ -167,8 +169,6 @@ def _as_ordered(world: World, move: Move) -> None:
         raise Broken(f"readers were taken from {move.source}, which served them well")
     if world.by_hand and policy.serve == "first":
         raise Broken(f"readers were taken from {move.source}, where a person had sent them")
-    if policy.serve == "all" and len(members(move.target)) > policy.answers:
-        raise Broken("more mirrors were in the answer than are wanted")
 
 
 def _to_a_usable_target(world: World, target: str) -> None:

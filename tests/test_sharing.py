@@ -9,7 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mirrord.decide import Ask, Decision, Move, Policy, Stay, View, Why, decide, explain, may_switch, protected
+from mirrord.decide import (
+    Ask,
+    Decision,
+    Move,
+    Policy,
+    Stay,
+    View,
+    Why,
+    decide,
+    explain,
+    may_switch,
+    planned_drain,
+    protected,
+)
 from mirrord.health import ContentClass, Health, Verdict
 from mirrord.rules import DAY, RULES, dwelt_long_enough, judged_completely, members, not_held
 from mirrord.sharing import after_looks, joined_by, speaks_against, to_look_at
@@ -97,6 +110,35 @@ def test_every_situation_has_its_decision(seen: View, expected: str) -> None:
 def test_who_is_well_again_comes_back_as_elsewhere(seen: View, policy: Policy, expected: str) -> None:
     """By hand, or after it caught up and stayed well; up to so many answers."""
     assert told(decide(seen, policy)) == expected
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        pytest.param(shared(milan=down(), lyon=unknown(), serving="milan+lyon"), "lyon+oslo", id="one has room"),
+        pytest.param(shared(milan=down(), lyon=down(), serving="milan+lyon"), "oslo+bonn", id="two have room"),
+        pytest.param(
+            shared(milan=down(), lyon=unknown(), serving="milan+lyon", drained=frozenset({"oslo"})),
+            "lyon+bonn",
+            id="who is drained takes none",
+        ),
+    ],
+)
+def test_who_steps_in_beside_those_that_stay_finds_room_for_so_many_only(seen: View, expected: str) -> None:
+    """Nobody who stays is fit, so others join; with those that stay they are no more than `answers`."""
+    assert told(decide(seen, replace(ALL, order=(*ALL.order, "bonn"), answers=2))) == expected
+
+
+def test_draining_one_takes_nobody_else_out_who_is_merely_not_judged() -> None:
+    """Unknown is not down: somebody fit joins, and who serves goes on; one that is down goes along."""
+    drained = frozenset({"milan"})
+    unjudged = planned_drain(shared(lyon=unknown(), serving="milan+lyon", drained=drained), ALL)
+    gone = planned_drain(shared(lyon=down(), serving="milan+lyon", drained=drained), ALL)
+
+    assert isinstance(unjudged, Move)
+    assert isinstance(gone, Move)
+    assert (unjudged.target, unjudged.leaving) == ("lyon+oslo", ("milan",))
+    assert (gone.target, gone.leaving) == ("oslo", ("milan", "lyon"))
 
 
 def test_draining_one_asks_and_a_yes_takes_it_out() -> None:
