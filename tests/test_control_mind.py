@@ -218,6 +218,25 @@ class Attempt:
     failed: Mapping[str, str] = field(default_factory=dict)
 
 
+def test_a_move_that_nobody_stood_the_fresh_look_for_is_not_told_as_if_it_were_made(home: Controller) -> None:
+    """Milan is down and lyon died a moment later: who asks at night must not read that readers move."""
+    look(home, down("milan"), up("lyon"))
+    assert isinstance(home.mind.conclude("web", now=0.0), Move)
+    failed = "milan is down, but nobody passed a fresh look: lyon: cannot be reached"
+    home.mind.take_in("web", Attempt(None, failed))
+
+    (told,) = home.verb("explain", service="web")["services"]
+    assert told["facts"][-1] == f"The last try moved nobody: {failed}."
+    assert (told["protected"]["ok"], told["protected"]["why"]) == (False, failed)
+    (shown,) = home.verb("status")["services"]
+    assert not shown["protected"]["ok"]
+
+    look(home, up("milan"), up("lyon"))
+    assert isinstance(home.mind.conclude("web", now=0.0), Stay)
+    (told,) = home.verb("explain", service="web")["services"]
+    assert failed not in " ".join(told["facts"])
+
+
 def test_a_wrong_clock_is_believed_in_for_some_minutes_only(home: Controller) -> None:
     """Only the next update can show that it was set right, and nothing moves as long as it is believed to be wrong."""
     change = moved_to_lyon(home)

@@ -85,6 +85,8 @@ class Affair:
     """Why the switch cannot be worked, where the last try showed it."""
     passing: bool = False
     """It may end by itself: nobody refused us for who we are, so a zone that is ours to read shows that it did."""
+    halted: str = ""
+    """Why the last try of what is decided sent nothing: a sentence, empty where there was none."""
     following: Change | None = None
     """The last change, while some authoritative server still gives the old data, or may."""
     followers: Mapping[str, Follow] = field(default_factory=dict)
@@ -200,6 +202,7 @@ class Mind:
         if affair is None:
             return
         affair.trouble = moved.trouble
+        affair.halted = moved.text if moved.result is None and isinstance(affair.decision, Move) else ""
         result = moved.result
         affair.passing = result is None or result.sent is None or result.sent.kind is not SentKind.REFUSED
         if result is not None:
@@ -220,6 +223,7 @@ class Mind:
         affair = self.affairs.get(service)
         if affair is None:
             return
+        affair.halted = str(error)
         if not isinstance(error, Conflict | Locked):  # those end by themselves
             affair.trouble, affair.passing = str(error), isinstance(error, Unavailable)
         self._change_of_mind(f"move {service}", f"{service}: not moved to {move.target}: {error}", "move", service)
@@ -326,6 +330,7 @@ class Mind:
         self._tell_decision(service, decision)
         self._write_down(affair, view, policy, decision)
         affair.decision = decision
+        affair.halted = affair.halted if isinstance(decision, Move) else ""
         return decision
 
     def _write_down(self, affair: Affair, view: View, policy: Policy, decision: Decision) -> None:
@@ -351,6 +356,9 @@ class Mind:
 
     def protected(self, service: str, *, now: float) -> Protection:
         """Tell whether readers of a service would be helped if its serving mirror died now."""
+        halted = self.affairs[service].halted
+        if halted:  # they need help, and the last try gave none
+            return Protection(ok=False, why=halted)
         return protected(self.view(service, now=now), self.policy(service))
 
     def health(self, mirror: str) -> dict[str, Health]:

@@ -18,7 +18,7 @@ from mirrord.config.model import Mirror
 from mirrord.control.mind import Mind, Reading
 from mirrord.control.plans import Offer, Rehearsed
 from mirrord.control.works import Works
-from mirrord.decide import Decision, Move, Permission, Policy, Protection, View, decide, explain, may_switch, protected
+from mirrord.decide import Decision, Move, Permission, Policy, Protection, View, decide, explain, may_switch
 from mirrord.errors import MirrordError
 from mirrord.health import Health, Observation, Round, Standing, Verdict
 from mirrord.journal import PUBLISHING, SNAPSHOTS, Happened
@@ -159,14 +159,15 @@ def explained(mind: Mind, service: str, view: View, policy: Policy) -> dict[str,
     decision = mind.affairs[service].decision or mind.judge(service, view)
     held = mind.journal.held(service)
     reading = mind.affairs[service].reading
-    protection = protected(view, policy)
+    protection = mind.protected(service, now=view.now)
+    halted = mind.affairs[service].halted
     return {
         "name": service,
         "serving": view.serving,
         "decision": kind(decision),
         "target": decision.target if isinstance(decision, Move) else None,
         "reason": reason(decision),
-        "facts": explain(view, policy),
+        "facts": [*explain(view, policy), *([f"The last try moved nobody: {halted}."] if halted else [])],
         "order": list(policy.order),
         "held": None if held is None else hold(held),
         "zone": {"state": view.zone, "text": reading.text},
@@ -362,7 +363,7 @@ def _newest(works: Works, warnings: list[str]) -> Snapshot | None:
 
 def _service_state(mind: Mind, service: str, now: float) -> ServiceState:
     affair, journal = mind.affairs[service], mind.journal
-    view, policy = mind.view(service, now=now), mind.policy(service)
+    view = mind.view(service, now=now)
     last = journal.last_move(service)
     expected = journal.expected(service)
     follow_in = journal.readers_follow_in(service)
@@ -370,7 +371,7 @@ def _service_state(mind: Mind, service: str, now: float) -> ServiceState:
         name=service,
         serving=view.serving,
         since=None if last is None else last.at,
-        protection=protected(view, policy)
+        protection=mind.protected(service, now=now)
         if mind.round is not None
         else Protection(ok=False, why="nothing was looked at yet"),
         decision=affair.decision,
