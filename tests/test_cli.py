@@ -138,6 +138,7 @@ def desk(open_desk: ScriptedDesk) -> ScriptedDesk:
 @pytest.fixture
 def configured(tmp_path: Path, open_desk: ScriptedDesk) -> Path:
     """A configuration whose daemon is the scripted desk."""
+    (tmp_path / "public").mkdir()
     file = tmp_path / "mirrord.toml"
     file.write_text(GOOD.replace("/var/lib/mirrord", "state") + f'[control]\nsocket = "{open_desk.path}"\n')
     return file
@@ -729,6 +730,16 @@ def test_how_a_switch_ended_is_the_exit_code(mirrord: Type, desk: ScriptedDesk, 
     assert mirrord("switch", "web", "lyon", "-y", "--json").json["result"] == result
 
 
+@pytest.mark.parametrize("brake", ["nosuch", "open-plan", "empty-answer"])
+def test_a_brake_that_cannot_be_lifted_is_a_usage_error(mirrord: Type, desk: ScriptedDesk, brake: str) -> None:
+    """A slip in its name must not pass as if there were nothing to lift."""
+    typed = mirrord("switch", "web", "lyon", "--yes", "--override", brake)
+
+    assert typed.code == 2
+    assert f'--override: there is no brake "{brake}" that can be lifted; there are: down, stale, bad-content,' in typed.err
+    assert desk.asked == []
+
+
 def test_a_question_without_a_terminal_is_a_usage_error(mirrord: Type, desk: ScriptedDesk) -> None:
     """A verb in a timer that waits for an answer waits for ever."""
     desk.answers["switch"] = plan()
@@ -972,8 +983,11 @@ def test_a_drill_asks_first_shows_its_steps_and_fails_where_readers_would_not_be
     desk.answers["drill"] = {"drills": [told]}
 
     unasked = mirrord("drill", "web")
+    wrong = mirrord("drill", "wep")
     typed = mirrord("drill", "web", "--yes")
     assert unasked.code == 2
+    assert (wrong.code, wrong.err.count("\n")) == (2, 1)
+    assert 'there is no service "wep"' in wrong.err
     assert "drill.www.example.org" in unasked.err
     assert typed.code == 1
     assert "web: a failover from milan to lyon would NOT have helped readers (1.2 s)" in typed.out

@@ -28,6 +28,13 @@ def test_a_good_configuration_is_told_with_its_warnings(mirrord: Type, configure
     assert typed.out.endswith(f"{configured}: good, 4 warnings\n")
 
 
+def test_a_source_that_is_not_there_is_told_before_anything_is_published(mirrord: Type, configured: Path) -> None:
+    """A slip in its path shows here, not with the first `sync`; it may be a disk that is mounted later."""
+    (configured.parent / "public").rmdir()
+
+    assert f"warning: source.path: {configured.parent}/public is no folder" in mirrord("config", "check").out
+
+
 def test_every_fault_is_told_and_scripts_get_them_one_by_one(mirrord: Type, configured: Path) -> None:
     """Exit code 78, the sentences for people, a list for scripts."""
     configured.write_text(GOOD.replace('role = "primary"', 'rule = "primary"').replace("[probe]", "[prob]"))

@@ -259,6 +259,9 @@ def test_faults_between_tables_and_within_them_are_told_together(write: Write) -
         pytest.param(changed('key = { file = "signing_ed25519" }', ""), "needs key =", id="no signing key"),
         pytest.param(changed('name = "lyon"', 'name = "milan"'), "stands already at mirror number 1", id="name twice"),
         pytest.param(
+            changed('name = "web"', 'name = "publishing"'), "`mirrord hold publishing`", id="a service named publishing"
+        ),
+        pytest.param(
             changed('name = "lyon"', 'name = "lyon"\nrole = "primary"'),
             '"milan" is the primary already',
             id="two primaries",
@@ -361,6 +364,16 @@ def test_each_fault_is_refused_with_its_sentence(write: Write, text: str, fault:
         ),
         pytest.param(
             changed("[probe]\n", '[probe]\ntimeout = "40s"\n'), "one slow mirror stretches", id="timeout beyond every"
+        ),
+        pytest.param(
+            changed("[probe]\n", '[probe]\nsuspicious_every = "40s"\n'),
+            "has no effect: probe.every = \"30s\" is sooner",
+            id="no hurry",
+        ),
+        pytest.param(
+            changed('name = "web"', 'name = "web"\ndwell = "2h"'),
+            "has no effect: the dwell begins with 2h",
+            id="dwell beyond its longest",
         ),
         pytest.param(GOOD + '[snapshot]\nmax_lag = "15m"\n', "has no time to follow", id="lag as short as every"),
         pytest.param(GOOD + '[web]\nlisten = "127.0.0.1:8420"\n', "no operator's page yet", id="web"),

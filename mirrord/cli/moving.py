@@ -12,7 +12,8 @@ from mirrord.cli import outcome, screens
 from mirrord.cli.asking import Asking, agree
 from mirrord.cli.talk import Talk
 from mirrord.control.drilling import SHADOW
-from mirrord.errors import Braked
+from mirrord.decide import LIFTABLE
+from mirrord.errors import BadUsage, Braked
 
 Found = dict[str, Any]
 
@@ -21,6 +22,9 @@ def switch_readers(
     asking: Asking, service: str, mirror: str | None, *, yes: bool, dry_run: bool, adopt: bool, override: str | None
 ) -> int:
     """Show, ask, move; return the exit code."""
+    if override is not None and override not in LIFTABLE:
+        known = ", ".join(LIFTABLE)
+        raise BadUsage(f'--override: there is no brake "{override}" that can be lifted; there are: {known}')
     wanted = {"service": service, "mirror": mirror, "adopt": adopt, "override": override}
     # Who is about to move readers finds out first what became of an open plan; who only looks changes nothing.
     plan = asking.call("switch", **wanted, dry_run=True, settle=not dry_run, plan=None)
@@ -44,7 +48,9 @@ def switch_readers(
 
 def drill_services(asking: Asking, service: str | None, *, yes: bool) -> int:
     """Say what a drill writes, ask, rehearse; return the exit code."""
-    services = [s for s in asking.settings.services if service == s.name or (service is None and s.dns is not None)]
+    settings = asking.settings
+    named = [] if service is None else [settings.service(service)]
+    services = named or [one for one in settings.services if one.dns is not None]
     names = [f"{SHADOW}.{name}" for s in services for name in s.names]
     asking.talk.say(
         f"a drill writes addresses of mirrors, and its own TXT, at {', '.join(names)}; no reader is moved", ""

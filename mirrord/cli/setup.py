@@ -20,23 +20,30 @@ def check_file(talk: Talk, flag: Path | None, *, online: bool) -> int:
     """Say everything that is wrong, and what a person should know. Raises BadConfig."""
     settings = load(find(flag))
     secrets = missing_secrets(settings)
+    warnings = [*settings.warnings, *_no_source(settings)]
     zones = _ask_zones(settings) if online else []
     if talk.as_json:
         talk.result(
             {
                 "file": str(settings.file),
                 "ok": True,
-                "warnings": list(settings.warnings),
+                "warnings": warnings,
                 "secrets": secrets,
                 "zones": zones,
             }
         )
         return 0
-    for text in (*settings.warnings, *secrets, *zones):
+    for text in (*warnings, *secrets, *zones):
         talk.line(f"warning: {text}", "yellow")
-    count = len(settings.warnings) + len(secrets) + len(zones)
+    count = len(warnings) + len(secrets) + len(zones)
     talk.line(f"{settings.file}: good, {many(count, 'warning')}", "green" if not count else "")
     return 0
+
+
+def _no_source(settings: Settings) -> Iterator[str]:
+    """Say that the source is not there; it may be a disk that is mounted later."""
+    if settings.source is not None and not settings.source.path.is_dir():
+        yield f"source.path: {settings.source.path} is no folder; while it is not there nothing is published"
 
 
 def _ask_zones(settings: Settings) -> list[str]:

@@ -31,6 +31,7 @@ from mirrord.config.model import (
 )
 from mirrord.config.secret import Secret
 from mirrord.config.units import family, show_duration
+from mirrord.journal.values import PUBLISHING
 
 _SOCKET_PATH = 107
 """Bytes of a unix socket's path (unix(7): 108 with the NUL)."""
@@ -87,6 +88,9 @@ def _names_stand_once(draft: Draft) -> None:
             first = seen.setdefault(table.name, index)
             if first != index:
                 draft.fault((kind, index, "name"), f"stands already at {kind} number {first + 1}")
+            if kind == "service" and table.name == PUBLISHING:
+                text = f"`mirrord hold {PUBLISHING}` stops publishing; a service needs another name"
+                draft.fault((kind, index, "name"), text)
 
 
 def _one_primary(draft: Draft) -> None:
@@ -212,6 +216,9 @@ def _orders_are_known(draft: Draft) -> None:
                 ("service", index, "order"),
                 f'all its mirrors stand in "{places.pop()}" and fail together: there would be nowhere to go',
             )
+        if service.dwell > service.longest_dwell:
+            text = f"has no effect: the dwell begins with {show_duration(service.dwell)}"
+            draft.warn(("service", index, "longest_dwell"), text)
         first = draft.mirror(service.order[0])
         if service.failback == "auto" and first is not None and first.content == "markers":
             draft.warn(
@@ -374,6 +381,10 @@ def _looking_fits(draft: Draft) -> None:
             f"{show_duration(draft.probe.timeout)} is longer than probe.every = "
             f'"{show_duration(draft.probe.every)}": one slow mirror stretches every round',
         )
+    hurried = draft.probe.suspicious_every if draft.probe is not None else None
+    if draft.probe is not None and hurried is not None and hurried > draft.probe.every:
+        text = f'has no effect: probe.every = "{show_duration(draft.probe.every)}" is sooner'
+        draft.warn(("probe", "suspicious_every"), text)
     if draft.probe is not None and not draft.probe.references:
         draft.warn(
             ("probe", "references"),
