@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from mirrord.control import moving
+from mirrord.control.desk import Desk
 from mirrord.control.looking import Looker
 from mirrord.control.mind import Reading
 from mirrord.decide import Ask, Move, Stay
-from mirrord.errors import BadUsage, Conflict, Locked
+from mirrord.errors import BadUsage, Conflict, Locked, Unavailable
 from mirrord.health import ContentClass, Fault, FaultKind, Fresh, Health, Standing, Verdict
 from mirrord.switches import (
     Change,
@@ -297,6 +298,16 @@ def test_a_yes_of_another_time_carries_nothing_out(home: Controller) -> None:
 
     home.mind.conclude("web", now=0.0)
     assert isinstance(asked(home), Ask)
+
+
+def test_a_yes_that_nobody_would_carry_out_is_not_taken(home: Controller) -> None:
+    """Whoever starts a daemon later is asked anew; a person who believes that readers are on their way does nothing."""
+    question = asked(home)
+    alone = Desk(home.works, home.mind, home.looker, home.publishing)
+
+    with pytest.raises(Unavailable, match="no daemon runs here"):
+        alone.call("ack", {"id": question.id}, home.said.append, "anna")
+    assert [asked.id for asked in home.works.journal.asks()] == [question.id]
 
 
 def test_what_comes_in_for_a_service_that_is_gone_is_dropped(home: Controller) -> None:

@@ -220,7 +220,7 @@ class Desk:
         if (resolved := attended.resolved) is not None:
             self._tell(lambda: self.mind.take_in(service, resolved))
         if attended.reading.comparison is None:
-            raise Unavailable(f"{service}: reading the zone: {attended.reading.text}; nothing was changed")
+            raise Unavailable(f"{attended.reading.text}; nothing was changed")
         self._ask(lambda: self.mind.read(service, attended.reading))
         return self._ask(lambda: self.mind.view(service, now=time.monotonic())), attended.reading
 
@@ -345,9 +345,14 @@ class Desk:
         if question is None or question.answered_by is not None:
             open_ones = ", ".join(f"{q.id} ({q.about})" for q in self.works.journal.asks()) or "none is open"
             raise BadUsage(f"{wanted}: there is no such open question; {open_ones}")
+        if not self._daemon:  # the next one asks anew: what it starts with is not known to be as it was
+            raise Unavailable(
+                f"{wanted}: no daemon runs here that would act on an answer; one that is started asks again where that"
+                f" still stands, and `mirrord switch {question.about} MIRROR` moves readers now"
+            )
         self.works.journal.ack(wanted, who, agreed=answer == "yes")
         if answer == "yes":
-            text = "it is carried out now" if self._daemon else "a running daemon carries it out"
+            text = "it is carried out now"
         else:
             text = "nothing is done; it is asked again if the facts change"
         return {"id": wanted, "question": question.question, "answer": answer, "text": text}

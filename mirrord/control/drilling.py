@@ -367,5 +367,7 @@ def _begun(works: Works, now: float) -> float:
 def due(works: Works, service: str, now: float) -> bool:
     """Tell whether the schedule wants a drill of a service now."""
     every = works.settings.service(service).drill_every
+    if every <= 0:
+        return False
     found = last(works, service)
-    return every > 0 and (found is None or now - found["at"] >= every)
+    return found is None or now - found["at"] >= every
