@@ -89,6 +89,26 @@ class Watch:
         return stepped, slept
 
 
+class Turns:
+    """One round at a time: what falls due while one runs begins as soon as that has ended."""
+
+    def __init__(self) -> None:
+        """Start with none running."""
+        self._running = False
+        self._due = False
+
+    def begin(self) -> bool:
+        """Take note that a round is due; return whether it may begin now."""
+        self._due = self._running
+        may, self._running = not self._running, True
+        return may
+
+    def end(self) -> bool:
+        """Take note that the round has ended; return whether another one fell due meanwhile."""
+        due, self._due, self._running = self._due, False, False
+        return due
+
+
 class Daemon:
     """One controller, running."""
 
@@ -111,7 +131,7 @@ class Daemon:
         self._drilling: set[str] = set()
         self.pulse = Pulse(clocks.monotonic)
         self._overdue: list[str] = []
-        self._looking = False
+        self._rounds = Turns()
         self._rhythm = 0.0
         """Seconds from the beginning of one round to that of the next, as scheduled."""
         self._reading: set[str] = set()
@@ -238,13 +258,15 @@ class Daemon:
     def _due_rhythm(self) -> float:
         return self.mind.standing.rhythm(self.works.settings.thresholds())
 
-    def _hurry_or_rest(self, seen: Round) -> None:
-        """Look again sooner while something is suspicious, and as usual once it is known."""
+    def _hurry_or_rest(self, seen: Round) -> bool:
+        """Look again sooner while something is suspicious, as usual once it is known; return whether that changed."""
         rhythm = self._due_rhythm()
-        if rhythm != self._rhythm:
-            left = max(seen.started + rhythm - self._clocks.monotonic(), 0.0)
-            self._schedule("look", rhythm, self._look, datetime.now(UTC) + timedelta(seconds=left))
-            self._rhythm = rhythm
+        if rhythm == self._rhythm:
+            return False
+        left = max(seen.started + rhythm - self._clocks.monotonic(), 0.0)
+        self._schedule("look", rhythm, self._look, datetime.now(UTC) + timedelta(seconds=left))
+        self._rhythm = rhythm
+        return True
 
     def _job(self, act: Callable[[], None]) -> None:
         self._post(lambda: act() if self._leaving is None else None)
@@ -252,14 +274,13 @@ class Daemon:
     # -- looking
 
     def _look(self) -> None:
-        if self._looking:
-            return  # the last round still runs; the next tick finds it ended
-        self._looking = True
+        if not self._rounds.begin():
+            return  # a dead host stretches the last round; this one follows at once
         standing, looker = self.mind.standing, self.looker
         self._later(self._coordinators.submit(looker.round, standing), self._looked)
 
     def _looked(self, seen: Round | MirrordError) -> None:
-        self._looking = False
+        late = self._rounds.end()
         self._expect_rounds()
         if self._leaving is not None:
             return
@@ -267,7 +288,8 @@ class Daemon:
         if isinstance(seen, MirrordError):
             return
         self.mind.saw(seen, self.works.settings.thresholds(), self.looker.published())
-        self._hurry_or_rest(seen)
+        if not self._hurry_or_rest(seen) and late:
+            self._look()
         for service in self.mind.affairs:
             self._conclude(service)
         self.upkeep.looked()

@@ -736,7 +736,9 @@ def test_a_brake_that_cannot_be_lifted_is_a_usage_error(mirrord: Type, desk: Scr
     typed = mirrord("switch", "web", "lyon", "--yes", "--override", brake)
 
     assert typed.code == 2
-    assert f'--override: there is no brake "{brake}" that can be lifted; there are: down, stale, bad-content,' in typed.err
+    assert (
+        f'--override: there is no brake "{brake}" that can be lifted; there are: down, stale, bad-content,' in typed.err
+    )
     assert desk.asked == []
 
 

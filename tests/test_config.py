@@ -367,7 +367,7 @@ def test_each_fault_is_refused_with_its_sentence(write: Write, text: str, fault:
         ),
         pytest.param(
             changed("[probe]\n", '[probe]\nsuspicious_every = "40s"\n'),
-            "has no effect: probe.every = \"30s\" is sooner",
+            'has no effect: probe.every = "30s" is sooner',
             id="no hurry",
         ),
         pytest.param(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mirrord.control.pulse import Pulse
-from mirrord.daemon import Clocks, Watch
+from mirrord.daemon import Clocks, Turns, Watch
 
 
 @dataclass
@@ -48,3 +48,14 @@ def test_a_machine_that_slept_is_told_from_a_clock_that_was_set() -> None:
     assert watch.look() == (0.0, 3600.0)
     time.wall, time.monotonic, time.boot = time.wall - 3599, time.monotonic + 1, time.boot + 1
     assert watch.look() == (-3600.0, 0.0)
+
+
+def test_a_round_that_falls_due_while_another_runs_begins_when_that_has_ended() -> None:
+    """A dead host stretches every round to its deadline: with a quick rhythm each second tick would be lost."""
+    rounds = Turns()
+
+    assert rounds.begin()
+    assert not rounds.begin()
+    assert rounds.end()
+    assert rounds.begin()
+    assert not rounds.end()

@@ -351,10 +351,8 @@ class Desk:
                 f" still stands, and `mirrord switch {question.about} MIRROR` moves readers now"
             )
         self.works.journal.ack(wanted, who, agreed=answer == "yes")
-        if answer == "yes":
-            text = "it is carried out now"
-        else:
-            text = "nothing is done; it is asked again if the facts change"
+        no = "nothing is done; it is asked again if the facts change"
+        text = "it is carried out now" if answer == "yes" else no
         return {"id": wanted, "question": question.question, "answer": answer, "text": text}
 
     def history(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
