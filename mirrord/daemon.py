@@ -200,8 +200,10 @@ class Daemon:
     def _take_up(self, patience: float) -> None:
         """Do the next thing that was brought, if one is within so many seconds."""
         act = self._inbox.next(patience)
-        if act is None:
-            return
+        if act is not None:
+            self._safely(act)
+
+    def _safely(self, act: Callable[[], None]) -> None:
         try:
             act()
         except MirrordError as e:
@@ -290,8 +292,8 @@ class Daemon:
         self.mind.saw(seen, self.works.settings.thresholds(), self.looker.published())
         if not self._hurry_or_rest(seen) and late:
             self._look()
-        for service in self.mind.affairs:
-            self._conclude(service)
+        for service in self.mind.affairs:  # what goes wrong with one must not keep the others waiting
+            self._safely(partial(self._conclude, service))
         self.upkeep.looked()
         self._drill()
         if seen.ended - self._noted >= NOTE_EVERY:
@@ -320,7 +322,7 @@ class Daemon:
     def _obey(self) -> None:
         """Act on an order at once, not with the next round."""
         for service in self.mind.affairs if self.mind.round is not None else ():
-            self._conclude(service)
+            self._safely(partial(self._conclude, service))
         self._read_zones()
 
     def _moved(self, service: str, move: Move, moved: moving.Moved | MirrordError) -> None:

@@ -88,7 +88,10 @@ class Streak:
         recent = (*self.recent, good)[-(several + WINDOW - SEVERAL) :]
         if good:
             row = max(self.row, 0) + 1
-            return Streak(Verdict.UP if row >= rules.rise else self.verdict, row, recent)
+            if row < rules.rise:
+                return Streak(self.verdict, row, recent)
+            # What it did before it was well again is over: one bad look more must not make it down at once.
+            return Streak(Verdict.UP, row, recent if self.verdict is Verdict.UP else recent[-row:])
         row = min(self.row, 0) - 1
         fell = -row >= rules.fall or recent.count(False) >= several
         return Streak(Verdict.DOWN if fell else self.verdict, row, recent)

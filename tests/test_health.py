@@ -99,6 +99,8 @@ def _something_happens(world: World, dice: random.Random) -> None:
         pytest.param("---++", UP, id="two do"),
         pytest.param("---+-+", DOWN, id="two good ones must come in a row"),
         pytest.param("++++--+--+--", DOWN, id="six of the last ten are down"),
+        pytest.param("++--------++-", UP, id="one bad look after a long outage"),
+        pytest.param("++--------++--+--+--", DOWN, id="six of the last few since it was well again"),
         pytest.param("++++--+--+-", UP, id="five of the last ten are not"),
         pytest.param("++--+--++++++--", UP, id="bad ones older than ten looks are forgotten"),
     ],

@@ -163,3 +163,22 @@ def test_a_second_sync_of_another_snapshot_is_told_that_it_is_locked(site: Publi
     assert (rows["milan"]["result"], rows["lyon"]["result"]) == ("published", "failed")
     assert "wait for it" in rows["lyon"]["error"]
     assert site.verb("sync")["exit"] == 0
+
+
+def test_a_sync_waits_for_what_the_daemon_publishes_by_itself(site: Publisher, line: Proxy) -> None:
+    """A maintainer who corrects a page the moment after must not be turned away by a run that nobody asked for."""
+    line.resume()
+    assert site.verb("sync")["exit"] == 0
+    watched(site)
+    line.stall()
+    site.write("index.html", "<h1>Wrong</h1>")
+    wrong = site.verb("snapshot")["snapshot"]["id"]
+    until(lambda: site.hosts["milan"].serves == wrong, 20, "the daemon to have brought milan forward")
+    site.write("index.html", "<h1>Corrected</h1>")
+
+    with begun(site, "sync") as mine:
+        steadily(lambda: mine.poll() is None, 1, "the sync to wait for lyon")
+        line.resume()
+        said = json.loads(mine.communicate(timeout=60)[0])
+    assert (mine.returncode, {row["result"] for row in said["mirrors"]}) == (0, {"published"})
+    assert {host.serves for host in site.hosts.values()} == {said["snapshot"]["id"]}

@@ -162,7 +162,11 @@ class Outgoing:
             if (why := offer.left_out(mirror)) is not None:
                 raise why
             agreed = functools.partial(offer.hold_to, mirror)
-        return self._publishing.start(mirror, signed, seen=seen, allow_deletions=allow, agreed=agreed)
+        # What nobody asked for must not turn a person away.
+        patience = syncing.PATIENCE
+        return self._publishing.start(
+            mirror, signed, seen=seen, allow_deletions=allow, agreed=agreed, patience=patience
+        )
 
     def _rehearse(self, mirrors: list[str], allow: bool, talk: Talk) -> dict[str, Any]:
         scanned = syncing.scan(self._works, allow_deletions=allow, seen=_seen(talk))

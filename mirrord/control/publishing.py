@@ -92,18 +92,22 @@ class Publishing:
         mend: bool = False,
         suspects: Collection[bytes] = (),
         agreed: Agreed | None = None,
+        patience: float = 0.0,
     ) -> Future[Published]:
         """Publish to a mirror; a run under way for the same snapshot is joined, for another raises Locked.
 
-        `agreed` raises Braked where a plan, or what became of it, is not what a person agreed to.
+        With `patience` the end of that other run is waited for, on a worker and for so many seconds, before this one is
+        locked out. `agreed` raises Braked where a plan, or what became of it, is not what a person agreed to.
         """
         with self._lock:
+            before: Future[Published] | None = None
             if mirror in self._runs and not self._runs[mirror][1].done():
-                under_way, future = self._runs[mirror]
+                under_way, before = self._runs[mirror]
                 if under_way == signed.snapshot.id:
-                    future.add_done_callback(lambda run: self._joined(under_way, mirror, run))
-                    return future
-                raise Locked(f"{mirror}: publishing {signed.snapshot.id}: {under_way} is being published; wait for it")
+                    before.add_done_callback(lambda run: self._joined(under_way, mirror, run))
+                    return before
+                if not patience:
+                    raise _locked(mirror, signed)
             future = self._works.uploading.submit(
                 self._attend,
                 mirror,
@@ -113,6 +117,7 @@ class Publishing:
                 mend=mend,
                 suspects=suspects,
                 agreed=agreed or (lambda _plan, _whole: None),
+                after=None if before is None else (before, patience),
             )
             self._runs[mirror] = (signed.snapshot.id, future)
             return future
@@ -176,6 +181,7 @@ class Publishing:
         mend: bool,
         suspects: Collection[bytes],
         agreed: Agreed,
+        after: tuple[Future[Published], float] | None,
     ) -> Published:
         works, settings = self._works, self._works.settings
         began = time.monotonic()
@@ -189,6 +195,8 @@ class Publishing:
 
         self._pulse.expect(doing, STANDSTILL + signed.manifest.size / SLOWEST)
         try:
+            if after is not None:
+                self._wait_for(*after, mirror, signed)
             with self._alone(mirror, signed.snapshot.id), works.store.reading(signed.snapshot.id):
                 works.jot(lambda: works.journal.publish_began(mirror, signed.snapshot.id, signed.snapshot.serial))
                 published = publish_with_retries(
@@ -230,6 +238,15 @@ class Publishing:
         works.jot(lambda: works.journal.publish_ended(mirror, published.result, asdict(published)))
         self._note(published)
         return published
+
+    def _wait_for(self, before: Future[Published], patience: float, mirror: str, signed: Signed) -> None:
+        """Wait for another run at the same mirror to end. Raises Locked where it does not, and Cancelled."""
+        deadline = time.monotonic() + patience
+        while not before.done():
+            if time.monotonic() >= deadline:
+                raise _locked(mirror, signed)
+            if self._works.stop.wait(0.1):
+                raise Cancelled(f"{mirror}: waiting for another publish: stopped")
 
     @contextlib.contextmanager
     def _alone(self, mirror: str, snapshot: SnapshotId) -> Iterator[None]:
@@ -277,6 +294,10 @@ class Publishing:
                 Event("publish", text, about=published.mirror, by=self._works.settings.controller.name)
             )
         )
+
+
+def _locked(mirror: str, signed: Signed) -> Locked:
+    return Locked(f"{mirror}: publishing {signed.snapshot.id}: another one is being published there; wait for it")
 
 
 def _serves(published: Published | None) -> bool:

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 RESIGN_AFTER = 12 * 3600.0
 """Seconds: a card is signed again at least daily; twice as often leaves room for a day's trouble."""
 PATIENCE = 30.0
-"""Seconds for which a person's order waits for a snapshot that is being taken."""
+"""Seconds for which a person's order waits for a snapshot that is being taken, or published to the same mirror."""
 Seen = Callable[[str, Progress | Reading], None]
 """(mirror, progress); mirror "" is the snapshot being taken."""
 
