@@ -377,3 +377,23 @@ def test_log_lines_are_for_the_journal_or_for_people(
 
     assert told in found.stderr
     assert "not told" not in found.stderr
+
+
+@pytest.mark.parametrize("verb", ["config example", "status"])
+def test_garbage_is_looked_for_once_a_verb_acts(verb: str, desk: ScriptedDesk, environment: dict[str, str]) -> None:
+    """While modules are loaded there is none; a daemon that never did would grow."""
+    desk.answers["status"] = status()
+    begun = (
+        "import gc, sys; from mirrord.cli import collect_nothing_yet; collect_nothing_yet(); before = gc.isenabled()"
+    )
+    acted = "from mirrord.cli.ending import run; code = run(sys.argv[1:]); print(before, gc.isenabled(), code)"
+
+    ran = subprocess.run(
+        [sys.executable, "-c", f"{begun}; {acted}", *verb.split()],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert ran.stdout.splitlines()[-1] == "False True 0"

@@ -22,17 +22,26 @@ from __future__ import annotations
 
 def main() -> None:
     """Do what the command line says and end the process."""
-    collect_less_often()
+    collect_nothing_yet()
     from mirrord.cli.ending import leave, run
 
     leave(run())
 
 
-def collect_less_often() -> None:
-    """Have Python look for garbage at wider intervals.
+def collect_nothing_yet() -> None:
+    """Have Python look for no garbage while modules are loaded, which make none: a tenth of a start's time."""
+    import gc
 
-    Its own have it look at each path of a large site again and again: a sixth of a publish's time.
+    gc.disable()
+
+
+def collect_less_often() -> None:
+    """Have Python look for garbage from now on, at wide intervals, and not among what was loaded.
+
+    Its own intervals have it look at each path of a large site again and again: a sixth of a publish's time.
     """
     import gc
 
+    gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+    gc.enable()

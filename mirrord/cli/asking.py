@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mirrord.cli import collect_less_often
 from mirrord.cli.ending import Options, guarded
 from mirrord.cli.talk import Talk
 from mirrord.errors import BadUsage, Cancelled, MirrordError
@@ -31,6 +32,7 @@ class Asking:
         self.talk = talk
         self.settings = settings
         self._desk = reach(settings)
+        collect_less_often()
 
     def call(self, verb: str, **arguments: Any) -> Found:
         """Have a verb done; show progress meanwhile."""
@@ -64,11 +66,16 @@ def at_desk(context: typer.Context, as_json: bool, act: Callable[[Asking], int])
     def do(talk: Talk) -> int:
         return act(Asking(talk, settings_of(context)))
 
-    return alone(context, as_json, do)
+    return _guarded(context, as_json, do)
 
 
 def alone(context: typer.Context, as_json: bool, act: Callable[[Talk], int]) -> int:
     """Act without a desk; return the exit code."""
+    collect_less_often()
+    return _guarded(context, as_json, act)
+
+
+def _guarded(context: typer.Context, as_json: bool, act: Callable[[Talk], int]) -> int:
     wanted = as_json or options(context).as_json
     return guarded(lambda: act(Talk(as_json=wanted)), as_json=wanted)
 

@@ -12,12 +12,13 @@ BAR = 0.45
 """Seconds."""
 RUNS = 7
 EVERYTHING = """
-from mirrord.cli import collect_less_often
-collect_less_often()
+from mirrord.cli import collect_less_often, collect_nothing_yet
+collect_nothing_yet()
 from mirrord.hosts.opening import without
 with without("invoke"):
     import mirrord.hosts.sftp.session
 import mirrord.cli.app, mirrord.control.alone, mirrord.control.publishing
+collect_less_often()
 """
 
 
