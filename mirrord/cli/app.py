@@ -49,6 +49,9 @@ DryRun = Annotated[bool, typer.Option("--dry-run", "-n", metavar="", help="Show 
 Mirrors = Annotated[
     list[str] | None, typer.Argument(metavar="[MIRROR]...", help="Only these mirrors.", show_default=False)
 ]
+OneSnapshot = Annotated[
+    str, typer.Argument(metavar="SNAPSHOT", help="Its id, the beginning of it, or its serial.", show_default=False)
+]
 AllowDeletions = Annotated[
     bool, typer.Option("--allow-deletions", metavar="", help="Publish although much was removed; lifts no other brake.")
 ]
@@ -299,34 +302,22 @@ def snapshots(context: typer.Context, as_json: Json = False) -> int:
 
 
 @app.command(rich_help_panel=PUBLISH)
-def pin(
-    context: typer.Context,
-    snapshot: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="Its id, the beginning of it, or its serial.")],
-    as_json: Json = False,
-) -> int:
+def pin(context: typer.Context, snapshot: OneSnapshot, as_json: Json = False) -> int:
     """Keep a snapshot whatever its age, here and on the mirrors that have it; it never makes room for another."""
-
-    def act(asking: Asking) -> int:
-        found = asking.call("pin", snapshot=snapshot)
-        text = f"{found['snapshot']} " + ("is pinned" if found["changed"] else "was pinned already")
-        asking.show(found, lambda talk, _: talk.line(text))
-        return 0
-
-    return at_desk(context, as_json, act)
+    return _pin("pin", context, snapshot, as_json)
 
 
 @app.command(rich_help_panel=PUBLISH)
-def unpin(
-    context: typer.Context,
-    snapshot: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="Its id, the beginning of it, or its serial.")],
-    as_json: Json = False,
-) -> int:
+def unpin(context: typer.Context, snapshot: OneSnapshot, as_json: Json = False) -> int:
     """Keep a pinned snapshot no longer than any other."""
+    return _pin("unpin", context, snapshot, as_json)
+
+
+def _pin(verb: str, context: typer.Context, snapshot: str, as_json: bool) -> int:
+    from mirrord.cli import screens
 
     def act(asking: Asking) -> int:
-        found = asking.call("unpin", snapshot=snapshot)
-        text = f"{found['snapshot']} " + ("is no longer pinned" if found["changed"] else "was not pinned")
-        asking.show(found, lambda talk, _: talk.line(text))
+        asking.show(asking.call(verb, snapshot=snapshot), screens.pinned)
         return 0
 
     return at_desk(context, as_json, act)
@@ -335,7 +326,7 @@ def unpin(
 @app.command(rich_help_panel=PUBLISH)
 def rollback(
     context: typer.Context,
-    snapshot: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="Its id, the beginning of it, or its serial.")],
+    snapshot: OneSnapshot,
     mirrors: Mirrors = None,
     dry_run: DryRun = False,
     allow_deletions: AllowDeletions = False,
@@ -357,7 +348,7 @@ def rollback(
 @app.command(rich_help_panel=PUBLISH)
 def restore(
     context: typer.Context,
-    snapshot: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="Its id, the beginning of it, or its serial.")],
+    snapshot: OneSnapshot,
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="An empty or new folder.")],
     as_json: Json = False,
 ) -> int:

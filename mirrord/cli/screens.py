@@ -278,6 +278,12 @@ def snapshots(talk: Talk, found: Found) -> None:
     talk.show(table)
 
 
+def pinned(talk: Talk, found: Found) -> None:
+    """Whether a snapshot is kept whatever its age, and whether that is news."""
+    now, before = ("is pinned", "was pinned already") if found["pinned"] else ("is no longer pinned", "was not pinned")
+    talk.line(f"{found['snapshot']} {now if found['changed'] else before}")
+
+
 # -- attention comes back
 
 

@@ -93,21 +93,19 @@ class Outgoing:
 
     def pin(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
         """Keep a snapshot, here and on the mirrors that have it, whatever its age."""
-        store = self._works.store
-        snapshot = store.named(str(asked.get("snapshot", "")))
-        changed = store.pin(snapshot)
-        if changed:
-            self._note("pin", f"{snapshot} is pinned", who)
-        return {"snapshot": snapshot, "pinned": True, "changed": changed}
+        return self._pin(asked, who, pinned=True)
 
     def unpin(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:  # noqa: ARG002
         """Keep a snapshot no longer than any other."""
+        return self._pin(asked, who, pinned=False)
+
+    def _pin(self, asked: dict[str, Any], who: str, *, pinned: bool) -> dict[str, Any]:
         store = self._works.store
         snapshot = store.named(str(asked.get("snapshot", "")))
-        changed = store.unpin(snapshot)
+        changed = store.pin(snapshot) if pinned else store.unpin(snapshot)
         if changed:
-            self._note("pin", f"{snapshot} is no longer pinned", who)
-        return {"snapshot": snapshot, "pinned": False, "changed": changed}
+            self._note("pin", f"{snapshot} is {'pinned' if pinned else 'no longer pinned'}", who)
+        return {"snapshot": snapshot, "pinned": pinned, "changed": changed}
 
     def rollback(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:
         """Publish an earlier content as a new snapshot, and hold automatic ones until a person syncs."""
