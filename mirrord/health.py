@@ -243,6 +243,8 @@ class Standing:
     """End of the latest round."""
     latest_wall: float = 0.0
     """The same, on the wall clock."""
+    began: float | None = None
+    """Beginning of the latest round; None where nothing was looked at yet, or it is only supposed what was seen."""
 
     @property
     def wanted(self) -> Wanted | None:
@@ -260,7 +262,7 @@ class Standing:
 
     def supposing(self, mirror: str, service: str, health: Health) -> Self:
         """Return the standing as it would be if one mirror were as given: to tell what would follow."""
-        return replace(self, healths={**self.healths, (mirror, service): health})
+        return replace(self, healths={**self.healths, (mirror, service): health}, began=None)
 
     def suspects(self, mirror: str, service: str) -> frozenset[bytes]:
         """Return the files that the next look has to ask for again, at every address."""
@@ -282,7 +284,8 @@ class Standing:
         """
         awake = self.asleep(seen.started) if self._slept_before(seen, rules) else self
         if slept_within(seen, rules):
-            return replace(awake.asleep(seen.ended), latest=seen.ended, latest_wall=seen.wall_ended)
+            asleep = awake.asleep(seen.ended)
+            return replace(asleep, latest=seen.ended, latest_wall=seen.wall_ended, began=seen.started)
         given = Circumstances.of(
             seen,
             rules,
@@ -304,6 +307,7 @@ class Standing:
             healths={key: _health_after(awake, key, states, given.now) for key, states in addresses.items()},
             latest=seen.ended,
             latest_wall=seen.wall_ended,
+            began=seen.started,
         )
 
     def _slept_before(self, seen: Round, rules: Thresholds) -> bool:

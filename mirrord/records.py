@@ -39,6 +39,8 @@ def write_down(view: View, policy: Policy, decision: Decision, wall: float) -> d
             "drained": sorted(view.drained),
             "moves": list(view.moves),
             "by_hand": view.by_hand,
+            "placed": view.placed,
+            "began": view.standing.began,
             "pending": view.pending,
             "acked": sorted(view.acked),
             "trouble": view.trouble,
@@ -63,6 +65,7 @@ def read_back(document: Mapping[str, Any]) -> tuple[View, Policy]:
         lineage=wanted,
         clock=was["clock"],
         healths={(mirror, service): _read_health(health) for mirror, health in was["mirrors"].items()},
+        began=was.get("began"),
     )
     view = View(
         now=was["now"],
@@ -75,6 +78,7 @@ def read_back(document: Mapping[str, Any]) -> tuple[View, Policy]:
         drained=frozenset(was["drained"]),
         moves=tuple(was["moves"]),
         by_hand=was.get("by_hand", False),
+        placed=was.get("placed"),
         pending=was["pending"],
         acked=frozenset(was["acked"]),
         trouble=was["trouble"],

@@ -93,6 +93,8 @@ class View:
     """How many seconds ago this service's automatic moves were, the latest first."""
     by_hand: bool = False
     """A person sent readers to where they are, not mirrord itself."""
+    placed: float | None = None
+    """How many seconds ago readers were last sent anywhere, by whomever."""
     pending: bool = False
     """A plan of ours is open: nobody knows yet whether it was carried out."""
     acked: frozenset[str] = frozenset()
@@ -367,6 +369,15 @@ def judged_completely(view: View, policy: Policy, move: Move) -> Stay | None:
     return None
 
 
+def looked_at_since_readers_came(view: View, policy: Policy, move: Move) -> Stay | None:
+    """They were sent there after a fresh look: what was seen before that look does not send them away again."""
+    began = view.standing.began
+    if move.why is not Why.FAILOVER or view.placed is None or began is None or view.now - began <= view.placed:
+        return None
+    reason = f"{move.reason}, but readers came {lasting(view.placed)} ago, after the latest round began: the next tells"
+    return stay(view, policy, "just-came", reason)
+
+
 def not_held(view: View, policy: Policy, move: Move) -> Stay | None:
     """A hold stops automatic moves, not judgement."""
     if view.held is None:
@@ -456,6 +467,7 @@ class Rules:
     guards: tuple[Guard, ...] = (
         our_clock_is_right,
         judged_completely,
+        looked_at_since_readers_came,
         not_held,
         dwelt_long_enough,
         leaving_was_agreed_to,

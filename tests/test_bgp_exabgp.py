@@ -27,6 +27,7 @@ def test_a_planned_switch_loses_nobody(made: Announced) -> None:
     with reading(made.net, PORT) as reader:
         moved = made.switch("lyon")
         back = made.switch("milan")
+        made.stays_at("milan")
 
     assert (moved["result"], back["result"]) == ("done", "done"), moved
     assert reader.answered_by == ["milan", "lyon", "milan"]

@@ -82,13 +82,14 @@ def view(
     oslo: Health | None = None,
     *,
     clock: str | None = None,
+    began: float | None = None,
     **more: Any,
 ) -> View:
     """Make a view; a mirror of which nothing is said is up and current, and milan serves."""
     said = {"milan": milan, "lyon": lyon, "oslo": oslo, "bonn": None}
     healths = {(name, SERVICE): health or up() for name, health in said.items()}
     seen = {"serving": "milan", "zone": "ours", "meant": "milan", **more}
-    return View(now=NOW, standing=Standing(healths=healths, clock=clock), **seen)
+    return View(now=NOW, standing=Standing(healths=healths, clock=clock, began=began), **seen)
 
 
 def told(decision: Decision) -> str:
@@ -136,6 +137,9 @@ def told(decision: Decision) -> str:
         pytest.param(
             view(milan=down(), drained=frozenset({"milan", "lyon", "oslo"})), "nowhere", id="everything is drained"
         ),
+        pytest.param(view(milan=down(), placed=4.0, began=NOW - 5.0), "just-came", id="seen before readers came"),
+        pytest.param(view(milan=down(), placed=6.0, began=NOW - 5.0), "-> lyon", id="seen since readers came"),
+        pytest.param(view(milan=down(), placed=4.0), "-> lyon", id="nobody knows when it was seen"),
         pytest.param(view(milan=down(), held=HELD), "held", id="held"),
         pytest.param(view(held=HELD), "well", id="held and well"),
         pytest.param(view(milan=down(), moves=(119.0,)), "dwell", id="moved a moment ago"),

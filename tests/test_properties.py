@@ -35,6 +35,7 @@ from mirrord.rules import (
     judged_completely,
     judged_in_this_round,
     leaving_was_agreed_to,
+    looked_at_since_readers_came,
     no_person_chose_otherwise,
     nobody_serves,
     not_down,
@@ -748,6 +749,14 @@ def milan_is_left_by_hand(world: World) -> None:
     world.run(minutes=10)
 
 
+def milan_is_back_and_a_person_sends_readers_there(world: World) -> None:
+    milan_dies(world)
+    world.run(hours=1)
+    world.heal("milan")
+    world.switch("milan")
+    world.run(rounds=1)
+
+
 def the_zone_goes_back_while_held(world: World) -> None:
     world.hold()
     world.revert_zone("milan")
@@ -834,6 +843,13 @@ MUTATIONS = [
         "where a person had sent them",
         {"policy": replace(AUTO, settle=300.0)},
         id="chosen by a person",
+    ),
+    pytest.param(
+        milan_is_back_and_a_person_sends_readers_there,
+        without(looked_at_since_readers_came),
+        "from milan, which served them well",
+        {},
+        id="seen before readers came",
     ),
     pytest.param(
         the_zone_goes_back_while_held,

@@ -172,6 +172,8 @@ class World:
     """How often each rule decided, `move` among them."""
     by_hand: bool = False
     """An operator sent readers to where they are."""
+    placed_at: float | None = None
+    """Our monotonic clock when readers were last sent anywhere."""
     latest: Round | None = None
     next_round: float = 1000.0
     promises: Promises | None = field(default_factory=Promises)
@@ -240,6 +242,7 @@ class World:
             drained=frozenset(self.drained),
             moves=tuple(self.now - moved for moved, _ in self.moved_at),
             by_hand=self.by_hand,
+            placed=None if self.placed_at is None else self.now - self.placed_at,
             pending=self.pending,
             acked=frozenset(self.acked),
         )
@@ -314,6 +317,7 @@ class World:
         kept = json.loads(json.dumps(self.standing.remember(self.now, self.wall)))
         self.true += down
         ages = [max(self.wall - wall, 0.0) for _, wall in self.moved_at]
+        self.placed_at = None
         self.now = self.next_round = 5000.0
         for mirror in self.mirrors.values():
             mirror.published, mirror.whole = None, 0.0
@@ -351,6 +355,7 @@ class World:
         target = joined_by(self.view(), self.policy, target)
         if allowed.ok and target != self.serving:
             self._commit(target, None)
+            self._decide()
         return allowed
 
     def revert_zone(self, to: str) -> None:
@@ -384,12 +389,16 @@ class World:
         self.next_round = max(began + self.standing.rhythm(self.thresholds), self.now)
         if self.promises is not None:
             self.promises.note(self)
-        self.decision = decide(self.view(), self.policy, self.rules)
-        if isinstance(self.decision, Move):
-            self._carry_out(self.decision)
+        self._decide()
         self.decided[self.rule] += 1
         if self.promises is not None:
             self.promises.of_help(self)
+
+    def _decide(self) -> None:
+        """As after each round, and after each order."""
+        self.decision = decide(self.view(), self.policy, self.rules)
+        if isinstance(self.decision, Move):
+            self._carry_out(self.decision)
 
     def _carry_out(self, decided: Move) -> None:
         """Look freshly at one candidate after the other, and move to the first that is found well."""
@@ -423,7 +432,7 @@ class World:
     def _commit(self, target: str, move: Move | None) -> None:
         self.history.append(Moved(self.now, self.serving, target, move))
         self.serving = self.meant = target
-        self.zone, self.by_hand = "ours", move is None
+        self.zone, self.by_hand, self.placed_at = "ours", move is None, self.now
         if self.promises is not None:
             self.promises.waiting_since.clear()
 

@@ -292,6 +292,7 @@ class Mind:
             drained=frozenset(self.journal.drained()),
             moves=tuple(move.age for move in self.journal.automatic_moves(service)),
             by_hand=last is not None and last.by_hand,
+            placed=None if last is None else last.age,
             pending=self.journal.intent(service) is not None,
             acked=self._acked(service),
             trouble=affair.trouble,
