@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import mirrord
+from mirrord.switches.lexicon import WANTED
 
 PACKAGE = Path(mirrord.__file__).parent
 TOP = PACKAGE.parent
@@ -39,3 +41,11 @@ def test_a_wheel_built_from_the_source_package_carries_every_file_of_the_tree(tm
 
     assert carried == shipped()
     assert carried["mirrord/config/example.toml"] == (TOP / "config.example.toml").read_bytes()
+
+
+def test_what_a_person_is_told_to_install_is_what_the_package_asks_for() -> None:
+    """Neither in the sentence nor in the document stands a package that only has our name."""
+    asked = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+    assert asked == {"lexicon": [WANTED]}
+    assert f"pip install '{WANTED}'" in (TOP / "docs" / "switching.md").read_text()

@@ -53,6 +53,8 @@ SHOWN_WITHIN = 6.0
 """Seconds until a record that was taken must be listed."""
 AUTOMATIC = 300
 """Seconds, where a provider says that it chooses the TTL itself (Cloudflare: 1), or nothing."""
+WANTED = "dns-lexicon>=3.20,<4"
+"""As in pyproject.toml; mirrord runs without it."""
 NO_GOOD = {
     "ddns": 'lexicon\'s ddns sends updates that name servers refuse; use provider = "rfc2136"',
     "auto": "say which provider it is, not that lexicon should guess",
@@ -389,7 +391,7 @@ class _Calls:
 def _fault(provider: str) -> str:
     """Say why a provider cannot be used; empty where it can."""
     if importlib.util.find_spec("lexicon") is None:
-        return "lexicon is not installed: pip install 'mirrord[lexicon]'"
+        return f"lexicon is not installed: {sys.prefix}/bin/pip install '{WANTED}'"
     if provider in NO_GOOD:
         return NO_GOOD[provider]
     if not provider.isidentifier() or importlib.util.find_spec(f"lexicon._private.providers.{provider}") is None:
