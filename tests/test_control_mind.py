@@ -89,6 +89,22 @@ def test_a_reading_from_before_our_last_plan_says_nothing_about_who_serves(home:
     assert isinstance(home.mind.conclude("web", now=0.0), Stay)
 
 
+def test_what_was_seen_before_readers_came_does_not_send_them_away(home: Controller) -> None:
+    """A mirror is back, and a person sends readers there: the next round may say otherwise, the last one may not."""
+    look(home, up("milan"), down("lyon"), ago=2.0)
+    change = moved_to_lyon(home)
+    stands = Comparison(ZoneState.OURS, "as we left it", "lyon", change.to)
+    zone = Zone({NAME: Found(change.to.names[NAME], ttl=60)}, server="192.0.2.53:53")
+    home.mind.read("web", Reading(stands, zone, "as we left it", home.works.journal.highest_epoch("web")))
+
+    decision = home.mind.conclude("web", now=time.monotonic())
+    assert isinstance(decision, Stay)
+    assert decision.rule == "just-came"
+
+    look(home, up("milan"), down("lyon"), ago=-1.0)
+    assert isinstance(home.mind.conclude("web", now=time.monotonic()), Move)
+
+
 def test_a_decision_from_before_somebody_else_moved_readers_is_not_carried_out(home: Controller) -> None:
     """The fence would let it pass: what it expects is what the journal knows, and the journal knows the other move."""
     look(home, down("milan"), up("lyon"))
