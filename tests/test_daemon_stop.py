@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import Lab
-from tests.lab.processes import send
+from tests.lab.processes import halt, send
 from tests.lab.publisher import Publisher, publisher
 from tests.lab.waiting import until
 
@@ -45,7 +45,7 @@ def test_while_another_process_keeps_the_journal_locked(site: Publisher) -> None
 
 def test_while_readers_are_being_moved_and_the_name_server_is_silent(site: Publisher) -> None:
     """The plan stays open in the journal, and the next start finds out what became of it."""
-    send(signal.SIGSTOP, [site.primary.pid])
+    halt([site.primary.pid])
     try:
         site.hosts["milan"].kill()
         until(lambda: "is to move from milan to lyon" in site.daemon.tail(), 20, "the move to begin")

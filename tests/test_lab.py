@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -23,7 +26,7 @@ from tests.lab.knot import Knot
 from tests.lab.nameserver import NameServer, NoReply, zone_text
 from tests.lab.nginx import Nginx
 from tests.lab.ports import free_port
-from tests.lab.processes import alive, knock, program
+from tests.lab.processes import alive, halt, knock, program, send
 from tests.lab.proxy import Direction, Proxy
 from tests.lab.sshd import Sshd
 from tests.lab.waiting import steadily, until
@@ -160,6 +163,38 @@ def test_a_paused_server_answers_when_it_is_resumed(sshd: Callable[..., Sshd]) -
         host.resume()
         connection.settimeout(5)
         assert connection.recv(3) == b"SSH"
+
+
+def test_a_halted_process_does_nothing_more_at_all() -> None:
+    """Go's servers answer by many threads: one that runs when SIGSTOP comes may go on for a moment."""
+    several = (
+        "import os, threading\n"
+        "def write():\n"
+        "    while True: os.write(1, b'x')\n"
+        "for _ in range(8): threading.Thread(target=write).start()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", several], stdout=subprocess.PIPE) as busy:
+        assert busy.stdout is not None
+        out = busy.stdout.fileno()
+        os.set_blocking(out, False)
+        try:
+            for _ in range(30):
+                until(lambda: taken(out) > 0)
+                halt([busy.pid])
+                taken(out)
+                steadily(lambda: taken(out) == 0, 0.02, "silence")
+                send(signal.SIGCONT, [busy.pid])
+        finally:
+            busy.kill()
+
+
+def taken(pipe: int) -> int:
+    """Read what is in a pipe now, and return how many bytes that was."""
+    size = 0
+    with contextlib.suppress(BlockingIOError):
+        while part := os.read(pipe, 65536):
+            size += len(part)
+    return size
 
 
 def site(folder: Path, text: str = "hello") -> Path:

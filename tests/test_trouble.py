@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Lab
-from tests.lab.processes import send
+from tests.lab.processes import halt, send
 from tests.lab.publisher import Publisher, publisher
 from tests.lab.sftp import make_key, public_line
 from tests.lab.waiting import steadily, until
@@ -83,7 +83,7 @@ def test_a_daemon_that_slept_judges_anew_before_it_acts(site: Publisher) -> None
 
     def judged_anew_after_a_nap() -> bool:
         """Between two looks, that is; in the middle of one so short a nap is a slow look."""
-        send(signal.SIGSTOP, [site.daemon.pid])
+        halt([site.daemon.pid])
         slept = time.monotonic()
         until(lambda: time.monotonic() - slept > 1.5, 5, "more than three times `probe.every` to pass")
         send(signal.SIGCONT, [site.daemon.pid])

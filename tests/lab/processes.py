@@ -103,8 +103,9 @@ class Server(ABC):
         self._end(signal.SIGKILL, 5.0)
 
     def pause(self) -> None:
-        """Let it hang: connections stay open, nothing is answered."""
-        send(signal.SIGSTOP, self._family())
+        """Let it hang: connections stay open, nothing is answered any more when this returns."""
+        halt([self.pid])  # nothing is born while we count
+        halt(self._family())
 
     def resume(self) -> None:
         """Let it go on after `pause`."""
@@ -150,7 +151,7 @@ class Server(ABC):
         if self._child is None:
             return
         if self.running:
-            send(signal.SIGSTOP, [self.pid])  # nothing is born while we count
+            halt([self.pid])  # nothing is born while we count
             family = self._family()
             send(how, family)
             send(signal.SIGCONT, family)
@@ -194,6 +195,16 @@ def send(number: signal.Signals, pids: Iterable[int]) -> None:
             continue
         except PermissionError:
             as_root(["kill", f"-{number.value}", str(pid)], check=False)
+
+
+def halt(pids: Iterable[int]) -> None:
+    """Stop each process that is still there until SIGCONT, and wait until none of its threads runs any more.
+
+    A signal is taken by one thread; another one of a busy machine can go on for a moment, and answer.
+    """
+    pids = list(pids)
+    send(signal.SIGSTOP, pids)
+    until(lambda: all(map(_halted, pids)), 10.0, f"processes {pids} to halt")
 
 
 def as_root(command: Sequence[str], *, check: bool = True) -> str:
@@ -254,9 +265,19 @@ def unconfined(name: str) -> str:
     return str(_copies[name])
 
 
-def _state_and_parent(pid: int) -> tuple[str, int] | None:
+def _halted(pid: int) -> bool:
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        threads = [Path("task", entry.name) for entry in Path(f"/proc/{pid}/task").iterdir()]
+    except OSError:
+        return True  # it ended
+    states = [found[0] for thread in threads if (found := _state_and_parent(pid, thread))]
+    return all(state in "TtZX" for state in states)
+
+
+def _state_and_parent(pid: int, thread: Path = Path()) -> tuple[str, int] | None:
+    """Return a process's state letter and its parent's id (proc(5)), or those of one of its threads."""
+    try:
+        text = Path(f"/proc/{pid}", thread, "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     state, parent = text.rpartition(")")[2].split()[:2]
