@@ -359,7 +359,7 @@ class FilesHold:
         self._served = found.current
         self._left: set[SnapshotId | None] = set()
         self._trashed: list[bytes] = []
-        self._unproven: set[bytes] = set()
+        self._unproven: frozenset[bytes] = frozenset()
         self._altered: set[bytes] = set()
         self._wrong = False
         self._lingers = NOTHING
@@ -442,7 +442,7 @@ class FilesHold:
         refuse_names(self._layout.mirror, plan.target, self._traits, signed.manifest.entries)
         again = self._staging is not None and self._staging.plan.target == plan.target
         if not again:
-            self._unproven, self._altered, self._wrong = set(), set(), False
+            self._unproven, self._altered, self._wrong = frozenset(), set(), False
         stands = self._crew.run(self._layout.beside(plan, signed))
         lingering = self._lingering(signed, plan)
         self._staging = Staging(
@@ -484,7 +484,7 @@ class FilesHold:
         proving = None
         if self._staging is not None:
             top, tree = self._staging.top, self._staging.source.tree()
-            self._unproven |= staged.unproven
+            self._unproven = self._unproven | staged.unproven if self._unproven else staged.unproven
             proving = Proving.of(
                 self._staging.source,
                 top,

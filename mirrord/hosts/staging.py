@@ -150,8 +150,10 @@ class Source:
         cls, signed: Signed, content: Content, beside: Collection[bytes] = (), lingering: Lingering = NOTHING
     ) -> Source:
         """Take the site's files from `content`, but for those `beside`, and our own from the signatures."""
-        lacking = {path: entry for path, entry in signed.manifest.entries.items() if path not in beside}
-        return cls(signed, content, own_files(signed), Manifest(lacking) if beside else signed.manifest, lingering)
+        lacking = signed.manifest
+        if beside:
+            lacking = Manifest({path: entry for path, entry in lacking.entries.items() if path not in beside})
+        return cls(signed, content, own_files(signed), lacking, lingering)
 
     def tree(self) -> Tree:
         """Return what is laid out, as listings show it."""
@@ -275,14 +277,14 @@ class Staging:
         remade = (path[start:] for path in tally.remade)
         planned = frozenset((*self.plan.link, *self.plan.patch))
         instead = {*planned.intersection(lacking), *(path[start:] for path in tally.whole)}
-        unproven = frozenset((*send, *own, *remade, *(() if self.again else kept)))
+        unproven = frozenset(chain(send, own, remade, () if self.again else kept, laying.stand))
         return Staged(
             self.plan.target,
             tally.sent - len(own),
             tally.linked,
             tally.kept,
             tally.bytes_sent + laying.bytes_sent,
-            unproven=unproven | laying.stand,
+            unproven=unproven,
             left_out=frozenset(laying.left_out),
             files_patched=tally.patched,
             whole=frozenset() if self.again else frozenset(instead),

@@ -79,7 +79,8 @@ def unpack_entries(digests: Mapping[bytes, bytes], text: bytes) -> Manifest:
     body, digest = text[:-65], text[-65:-1]
     if hashlib.sha256(body).hexdigest().encode() != digest:
         raise ValueError("sizes and times are not what was written")
-    numbers = list(map(int, body.split()))
+    one_of_each: dict[int, int] = {}  # most files share their time and size with others: kept once
+    numbers = [one_of_each.setdefault(number, number) for number in map(int, body.split())]
     sizes, mtimes = numbers[::2], numbers[1::2]
     return Manifest(
         {
