@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
+from mirrord import sharing
 from mirrord.decide import (
     RULES,
     Ask,
@@ -32,10 +33,12 @@ from mirrord.rules import (
     catch_up_can_be_proven,
     caught_up,
     dwelt_long_enough,
+    facts_of,
     judged_completely,
     judged_in_this_round,
     leaving_was_agreed_to,
     looked_at_since_readers_came,
+    members,
     no_person_chose_otherwise,
     nobody_serves,
     not_down,
@@ -994,6 +997,45 @@ def test_each_promise_rests_on_its_rule(
     lesser.run(minutes=10)
     with pytest.raises(Broken, match=promise):
         story(lesser)
+
+
+def all_die(world: World) -> None:
+    world.lose(*world.names)
+    world.run(minutes=10)
+
+
+def leave_them_all(view: View, policy: Policy, serving: str, rules: Rules) -> Move:
+    """Take everybody who is down out of the answer, whoever is left."""
+    del rules
+    return Move(
+        service=policy.service,
+        source=serving,
+        target="",
+        content=ContentClass.BAD,
+        why=Why.FAILOVER,
+        reason="all are down",
+        facts=facts_of(view, policy),
+        leaving=members(serving),
+    )
+
+
+def test_never_an_empty_answer_rests_on_leaving_all_where_nobody_is_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two things see to it: nobody is pruned for nobody, and a move that nobody stood a fresh look for is none."""
+    kept = World(policy=SHARED)
+    kept.run(minutes=10)
+    all_die(kept)
+    assert (kept.here, kept.moves) == (kept.names, [])
+
+    monkeypatch.setattr(sharing, "nowhere", leave_them_all)
+    looked = World(policy=SHARED)
+    looked.run(minutes=10)
+    all_die(looked)
+    assert (looked.here, looked.rule) == (looked.names, "fresh")
+
+    emptied = World(policy=SHARED, look_again=False)
+    emptied.run(minutes=10)
+    with pytest.raises(Broken, match="an empty answer"):
+        all_die(emptied)
 
 
 def _copied(setting: dict[str, Any]) -> dict[str, Any]:
