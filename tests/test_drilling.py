@@ -118,6 +118,24 @@ def test_a_mirror_that_would_not_serve_the_service_fails_the_drill(site: Publish
     until(lambda: any("last drill failed" in text for text in site.verb("status")["warnings"]), 5, "status to say so")
 
 
+def test_where_the_first_to_take_over_fails_its_fresh_look_the_next_is_drilled(lab: Lab) -> None:
+    """As in a real failover: who died a moment ago, and is still held to be well, keeps nobody from being helped."""
+    with publisher(lab, fall=100, rise=1) as site:
+        assert site.verb("sync")["exit"] == 0
+        site.daemon.start()
+        until(lambda: site.service()["protected"]["ok"], 20, "protection")
+        site.hosts["lyon"].kill()
+
+        report = drilled(site)
+
+        assert (report["exit"], report["ok"], report["to"]) == (0, True, "oslo"), report
+        texts = {step["name"]: step["text"] for step in report["steps"]}
+        assert "readers would go to lyon" in texts["decide"]
+        assert texts["look"].startswith("lyon: ")
+        assert "oslo is well in a fresh look" in texts["look"]
+        assert site.hosts["oslo"].address in texts["fetch"]
+
+
 def test_a_name_server_that_does_not_follow_fails_the_drill(lab: Lab) -> None:
     """Half of the readers would be sent to a dead mirror, and nobody would know."""
     stale = lab.knot(ZONE, text=zone_text(ZONE, ["www 1 A 192.0.2.10"]))

@@ -13,15 +13,16 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any, TypeVar
 
+from mirrord.control import moving
 from mirrord.control.looking import Looker
 from mirrord.control.works import Works
-from mirrord.decide import Move, Policy, View, reason_of, who_would_take_over
+from mirrord.decide import Move, Policy, Stay, View, reason_of, who_would_take_over
 from mirrord.errors import BadUsage, Braked, MirrordError, Unavailable
 from mirrord.health import Target, freshly
 from mirrord.journal import Event
@@ -168,10 +169,13 @@ class _Drill:
             self._stands()
         if not self._step("prepare", lambda: self._lead(move.source)):
             return self.report
-        if self._step("look", lambda: self._look(move)):
-            if self._step("switch", lambda: self._lead(move.target)):
-                self._step("fetch", lambda: self._fetch(move))
-            self._step("back", lambda: self._back(move))
+        found = self._step("look", lambda: self._look(move))
+        if found is not None:
+            target, bad = found
+            self.report.target = target
+            if self._step("switch", lambda: self._lead(target, bad)):
+                self._step("fetch", lambda: self._fetch(target))
+            self._step("back", lambda: self._back(move.source))
         return self.report
 
     def _step(self, name: str, work: Callable[[], tuple[T, str]]) -> T | None:
@@ -231,9 +235,9 @@ class _Drill:
             "foreign",
         )
 
-    def _lead(self, target: str) -> tuple[bool, str]:
+    def _lead(self, target: str, bad: Sequence[str] = ()) -> tuple[bool, str]:
         """Lead the shadow names to a mirror, as readers would be led, and wait for all name servers."""
-        change = self._plan(self._stands(), target)
+        change = self._plan(self._stands(), target, bad)
         began = time.time()
         result = transaction.run(
             self.switch, self.works.journal, change, executor=self.works.asking, stop=self.works.stop
@@ -243,12 +247,12 @@ class _Drill:
         committed = (result.committed or began) - began
         return True, f"{result.text}; committed after {committed:.2f} s, all name servers followed"
 
-    def _back(self, move: Move) -> tuple[bool, str]:
+    def _back(self, source: str) -> tuple[bool, str]:
         """Lead the shadow names back, after finding out what became of a switch whose outcome was not known."""
         self._settle()
-        return self._lead(move.source)
+        return self._lead(source)
 
-    def _plan(self, stands: Expected, target: str) -> Change:
+    def _plan(self, stands: Expected, target: str, bad: Sequence[str]) -> Change:
         return plan_change(
             self.shadow.service,
             stands,
@@ -258,26 +262,30 @@ class _Drill:
             by=self._by,
             ttl=self.shadow.ttl,
             was_ttl=self.shadow.ttl,
+            leave_out=bad,
             epoch_above=self.works.journal.highest_epoch(self.shadow.service),
             who=self.who,
             why="a drill",
             shared=self._shared,
         )
 
-    def _look(self, move: Move) -> tuple[bool, str]:
-        """Look freshly at the target, as before every move."""
-        for mirror in members(move.target):
-            fresh = self.looker.fresh(self.view.standing, mirror, self.policy.service)
-            if (why := still_good(fresh)) is not None:
-                raise Unavailable(f"{mirror}: {why}")
-        return True, f"{move.target} is well in a fresh look"
+    def _look(self, move: Move) -> tuple[tuple[str, tuple[str, ...]], str]:
+        """Look freshly, as before every move; return who passed, the next one where need be, and addresses left out."""
+        standing = self.view.standing
+        step, looks, failed = moving.look_freshly(self.looker, standing, move, self.policy)
+        if isinstance(step, Stay):
+            raise Unavailable(step.reason)
+        bad = moving.bad_addresses(self.policy, step.target, looks, standing)
+        instead = "".join(f"{mirror}: {why}; " for mirror, why in failed.items())
+        without = f", but not at {' and '.join(bad)}" if bad else ""
+        return (step.target, bad), f"{instead}{step.target} is well in a fresh look{without}"
 
-    def _fetch(self, move: Move) -> tuple[bool, str]:
+    def _fetch(self, target: str) -> tuple[bool, str]:
         """Fetch pages at the addresses that the names yield, as readers of the service do."""
         zone = self.switch.read()
         addresses = sorted({address for found in zone.names.values() for address in found.rrsets.addresses})
         for address in addresses:
-            self._fetch_at(address, members(move.target))
+            self._fetch_at(address, members(target))
         names = ", ".join(self.works.settings.service(self.policy.service).names)
         return True, f"{', '.join(addresses)}: serves {names}, signed pages and all"
 

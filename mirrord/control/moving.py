@@ -94,7 +94,7 @@ def carry_out(works: Works, looker: Looker, standing: Standing, move: Move, poli
         if works.journal.highest_epoch(move.service) != reading.epoch:
             # What is expected comes from the journal, so the fence would not notice what it knows already.
             raise Conflict(f"{move.service}: its readers were moved since this was decided; the next look decides anew")
-        step, looked, failed = _look_freshly(looker, standing, move, policy)
+        step, looked, failed = look_freshly(looker, standing, move, policy)
         if isinstance(step, Stay):
             return Moved(move.service, move.target, step.reason, failed=failed)
         _see_that_it_still_holds(works, standing, step, policy)
@@ -132,7 +132,7 @@ def _see_that_it_still_holds(works: Works, standing: Standing, move: Move, polic
         raise Conflict(f"{doing}: this machine slept for {lasting(slept)} since this was decided; it judges anew")
 
 
-def _look_freshly(
+def look_freshly(
     looker: Looker, standing: Standing, move: Move, policy: Policy
 ) -> tuple[Move | Stay, list[Fresh], dict[str, str]]:
     """Look once more before a move; return what is left of it, what was seen, and who failed, and why."""
@@ -424,7 +424,7 @@ def _plan(
         by=works.settings.controller.name,
         ttl=works.settings.service(service).ttl,
         was_ttl=_longest_kept(works, service, zone),
-        leave_out=() if announced else _bad_addresses(policy, target, looks, standing),
+        leave_out=() if announced else bad_addresses(policy, target, looks, standing),
         mx=works.settings.mx(service),
         shared=policy.serve == "all",
         epoch_above=works.journal.highest_epoch(service),
@@ -443,7 +443,7 @@ def _longest_kept(works: Works, service: str, zone: Zone | None) -> int:
     return max(ttl, math.ceil(works.journal.readers_follow_in(service) or 0.0))
 
 
-def _bad_addresses(policy: Policy, target: str, looks: Sequence[Fresh], standing: Standing | None) -> tuple[str, ...]:
+def bad_addresses(policy: Policy, target: str, looks: Sequence[Fresh], standing: Standing | None) -> tuple[str, ...]:
     """Return which addresses to leave out: bad in the fresh looks, or, of who was not looked at, in earlier ones.
 
     Where several share readers, a mirror that is to be among them is not left out altogether for one bad look.
