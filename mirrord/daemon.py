@@ -368,6 +368,9 @@ class Daemon:
         if attended.followers is not None:
             self.mind.follows(service, attended.followers)
         self.mind.read(service, attended.reading)
+        if self.mind.asks_again(service, self._clocks.monotonic()):
+            future = self.works.naming.submit(moving.is_let_in, self.works, service)
+            self._later(future, lambda let_in: self.mind.lets_us_in(service) if let_in is True else None)
 
     def _remember_name_servers(self) -> None:
         for service in self.mind.affairs:

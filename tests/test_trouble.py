@@ -264,3 +264,22 @@ def test_a_move_that_could_not_be_made_alarms_nobody_once_it_could(site: Publish
     site.primary.start()
     until(lambda: site.service()["protected"]["ok"], 20, "protection")
     assert site.served_at("milan")
+
+
+def test_a_name_server_that_refused_us_is_asked_again_whether_it_does(site: Publisher) -> None:
+    """
+    The host came back before anybody mended the key: nothing is due any more, so only a proof can show that the next
+    move would be taken.
+    """
+    right = (site.folder / "tsig").read_bytes()
+    watch(site)
+    (site.folder / "tsig").write_text("bm90IHRoZSByaWdodCBzZWNyZXQgYXQgYWxsISEhISE=\n")
+    site.hosts["milan"].kill()
+    until(lambda: "is another one there" in site.service()["protected"]["why"], 20, "a move that is refused")
+    site.hosts["milan"].start()
+    until(lambda: site.mirror("milan")["verdict"] == "up", 20, "milan to be well again")
+    steadily(lambda: not site.service()["protected"]["ok"], 4, "no protection while we are refused")
+
+    (site.folder / "tsig").write_bytes(right)
+    until(lambda: site.service()["protected"]["ok"], 20, "protection")
+    assert site.served_at("milan")

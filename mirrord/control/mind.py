@@ -44,6 +44,8 @@ STANDING_EVERY = 60.0
 """Seconds: what does not change is written down no more often."""
 RECORD_EVERY = 30.0
 """Seconds: what a decision rests on is written down no more often, unless the decision itself changed."""
+ASK_AGAIN = 10
+"""Rounds between two questions to whoever refused us, whether it still does."""
 STANDING = "standing"
 """The journal's key for what the standing remembers across restarts."""
 
@@ -85,6 +87,8 @@ class Affair:
     """Why the switch cannot be worked, where the last try showed it."""
     passing: bool = False
     """It may end by itself: nobody refused us for who we are, so a zone that is ours to read shows that it did."""
+    asked_again_at: float = float("-inf")
+    """When whoever refused us was last asked whether it still does, monotonic."""
     halted: str = ""
     """Why the last try of what is decided sent nothing: a sentence, empty where there was none."""
     following: Change | None = None
@@ -182,8 +186,26 @@ class Mind:
         """Tell whether the last reading does: where a move is due, only the next try can; what refused us may still."""
         comparison = affair.reading.comparison
         ours = comparison is not None and comparison.state in (ZoneState.NEW, ZoneState.OURS)
-        due = isinstance(affair.decision, Move) or self.journal.intent(service) is not None
-        return affair.passing and ours and not due
+        return affair.passing and ours and not self._is_due(affair, service)
+
+    def _is_due(self, affair: Affair, service: str) -> bool:
+        return isinstance(affair.decision, Move) or self.journal.intent(service) is not None
+
+    def asks_again(self, service: str, now: float) -> bool:
+        """Tell whether to ask whoever refused us whether it still does: now and then, while nothing is to be moved."""
+        affair = self.affairs.get(service)
+        if affair is None or affair.trouble is None or affair.passing or affair.busy or self._is_due(affair, service):
+            return False
+        if now - affair.asked_again_at < ASK_AGAIN * self.settings.probe.every:
+            return False
+        affair.asked_again_at = now
+        return True
+
+    def lets_us_in(self, service: str) -> None:
+        """Take in that the switch took something harmless: whatever was wrong with our rights there was mended."""
+        affair = self.affairs.get(service)
+        if affair is not None and not affair.passing and not self._is_due(affair, service):
+            affair.trouble = None
 
     def follows(self, service: str, followers: Mapping[str, Follow]) -> None:
         """Take in which authoritative servers have the last change."""

@@ -223,6 +223,16 @@ def attend(
     return Attended(reading, resolved, followers)
 
 
+def is_let_in(works: Works, service: str) -> bool:
+    """Tell whether the switch takes what stands once more, which changes nothing. Never raises."""
+    try:
+        with works.locked(f"switch-{service}"):
+            works.switch(service).prove()
+    except MirrordError:
+        return False
+    return True
+
+
 def see(works: Works, looker: Looker, standing: Standing, moved: Moved, policy: Policy) -> Moved:
     """Look at a change that was committed as readers will: what resolvers answer, and pages where readers are sent.
 
