@@ -27,6 +27,7 @@ from mirrord.switches.locking import hold
 CHANGED = "the file is not as mirrord wrote it"
 """Stands in the fence's place where somebody changed the file by hand."""
 _LONGEST_WORDS = 300
+_LET_IN = "give the folder to mirrord's user, and name it in ReadWritePaths of its unit"
 
 
 class Speaker(Protocol):
@@ -236,7 +237,7 @@ class Bgp:
         """Have the speaker show that it would obey, and that the file may be replaced. Raises Refused, Unavailable."""
         doing, folder = f"{self._settings.service}: proving that {self._speaker.name} would obey", self._file.parent
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise Refused(f"{doing}: {folder}: nothing may be written there; give the folder to mirrord's user")
+            raise Refused(f"{doing}: {folder}: nothing may be written there; {_LET_IN}")
         try:
             self._speaker.prove()
         except Refused as e:
@@ -260,7 +261,7 @@ class Bgp:
         try:
             lock = path.open("a")
         except OSError as e:
-            raise Refused(f"{doing}: locking {path}: {e.strerror or e}; give the folder to mirrord's user") from e
+            raise Refused(f"{doing}: locking {path}: {e.strerror or e}; {_LET_IN}") from e
         with lock:
             hold(lock.fileno(), self._settings.timeout, f"{doing}: another mirrord changes {self._file}")
             yield
