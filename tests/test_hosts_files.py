@@ -417,4 +417,4 @@ def test_after_abort_nothing_more_is_done(files: Files) -> None:
 
     with pytest.raises(Cancelled):
         one(files, Stat(b""))
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 5.0

@@ -131,7 +131,7 @@ def test_a_server_that_drips_is_given_up(lab: Lab, where: str) -> None:
 
     with pytest.raises(Unavailable, match="is too slow"):
         whole(fetcher(server.url, patience=0.5), b"page")
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 10
 
 
 def test_a_long_file_has_time_as_long_as_it_comes(lab: Lab) -> None:

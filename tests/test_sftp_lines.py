@@ -160,7 +160,7 @@ def test_a_server_that_falls_silent_is_given_up_whatever_its_make(server: SftpSe
         files.close()
         server.resume()
 
-    assert 0.3 < took < 3.0
+    assert 0.3 < took < 10.0
 
 
 def test_a_server_that_offers_to_tell_its_limits_is_asked(lab: Lab) -> None:

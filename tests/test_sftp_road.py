@@ -141,7 +141,7 @@ def test_where_no_address_answers_that_is_said() -> None:
         began = time.monotonic()
         with pytest.raises(TimeoutError, match="timed out"):
             first_to_answer(found(hole.getsockname(), other.getsockname()), Deadline.after(0.4), head_start=0.1)
-        assert 0.3 < time.monotonic() - began < 2.0
+        assert 0.3 < time.monotonic() - began < 8.0
     with socket.create_server(("127.0.0.1", 0)) as server:
         nobody = server.getsockname()
     with pytest.raises(ConnectionRefusedError):

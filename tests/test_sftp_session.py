@@ -423,7 +423,7 @@ def test_the_bandwidth_limit_holds(host: Sshd) -> None:
     files.close()
 
     assert outcomes[0].good
-    assert 0.3 < time.monotonic() - began < 3.0
+    assert 0.3 < time.monotonic() - began < 10.0
 
 
 def test_a_transfer_that_runs_into_another_rate_goes_on_with_it(host: Sshd) -> None:
@@ -458,7 +458,7 @@ def test_a_silent_host_is_given_up(lab: Lab) -> None:
     began = time.monotonic()
     with pytest.raises(Unavailable, match=r"lyon: .*no answer for"):
         do(files, put(b"b", bytes(50_000_000)))
-    assert 0.4 < time.monotonic() - began < 3.0
+    assert 0.4 < time.monotonic() - began < 10.0
     with pytest.raises(Unavailable):
         do(files, Stat(b"a"))
     files.close()
@@ -475,7 +475,7 @@ def test_a_silent_host_is_given_up_where_the_bandwidth_is_limited_too(lab: Lab) 
     began = time.monotonic()
     with pytest.raises(Unavailable, match=r"lyon: .*no answer for"):
         do(files, *(Stat(b"%d/" % n + b"x" * 3000) for n in range(300)))
-    assert 0.4 < time.monotonic() - began < 5.0
+    assert 0.4 < time.monotonic() - began < 10.0
     files.close()
     host.resume()
 
@@ -568,7 +568,7 @@ def test_aborting_returns_at_once_and_the_worker_is_told(lab: Lab, way: str) -> 
     files.abort()
     took = time.monotonic() - began
     worker.join(5.0)
-    assert took < 0.2
+    assert took < 2.0
     assert [type(error) for error in raised] == [Cancelled]
     with pytest.raises(Cancelled):
         do(files, Stat(b""))
@@ -738,7 +738,7 @@ def test_a_host_that_says_nothing_is_given_up_in_time(lab: Lab, moment: str) -> 
     began = time.monotonic()
     with pytest.raises(Unavailable, match=r"lyon: .*in time"):
         SftpFiles.open(account, timeout=0.7)
-    assert time.monotonic() - began < 3.0
+    assert time.monotonic() - began < 10.0
     host.resume()
 
 
@@ -888,7 +888,7 @@ def test_a_process_ends_although_a_connection_is_open(lab: Lab, way: str) -> Non
 
     assert ("not the pinned one" if way in wrong else "True") in said
     assert process.returncode == 0
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 5.0
 
 
 def test_nothing_is_left_open(lab: Lab) -> None:

@@ -594,13 +594,13 @@ def test_followers_are_asked_all_at_once(primary: NameServer) -> None:
         Road(primary, on_query=lambda _: SILENCE) as two,
         ThreadPoolExecutor(3) as crew,
     ):
-        switch, change = moved(primary, authoritative=[one, two, primary], timeout=1.0)
+        switch, change = moved(primary, authoritative=[one, two, primary], timeout=2.0)
         began = time.monotonic()
         follows = switch.followers(change, {}, crew)
         took = time.monotonic() - began
 
     assert len(follows) == 3
-    assert took < 1.8
+    assert took < 3.8
 
 
 def test_the_zones_own_name_servers_must_follow_where_none_are_configured(primary: NameServer) -> None:
