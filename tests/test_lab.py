@@ -528,7 +528,7 @@ def test_a_web_server_may_drip_or_say_nothing(lab: Lab) -> None:
     answers = {"/drip": Answer(200, b"x" * 100).slowly(1, 0.01), "/mute": Answer(silent=True)}
     server = lab.web(lambda request: answers[request.path])
 
-    dripped = requests.get(server.url + "drip", timeout=0.5)
+    dripped = requests.get(server.url + "drip", timeout=2)
 
     assert dripped.elapsed.total_seconds() < 0.5
     assert len(dripped.content) == 100

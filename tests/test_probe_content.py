@@ -371,7 +371,7 @@ def test_nothing_is_held_against_a_file_when_the_look_was_cut_short(account: Acc
 
     server = lab.web(dying)
 
-    seen = account.seen(server.port, timeout=0.7)
+    seen = account.seen(server.port, timeout=2.0)
     assert seen.fault is not None
     assert seen.fault.kind is FaultKind.SLOW
     assert not seen.wrong
@@ -479,7 +479,7 @@ def test_a_body_without_end_is_read_to_its_bound_only(account: Account, lab: Lab
 
     seen = account.seen(server.port)
     assert seen.wrong == {b"index.html": "has other bytes"}
-    assert seen.ended - seen.started < 2
+    assert seen.ended - seen.started < 8
 
 
 def test_a_card_without_end_is_bad(account: Account, lab: Lab) -> None:

@@ -323,7 +323,7 @@ def exabgp(tmp_path: Path) -> Iterator[Pipes]:
 @pytest.fixture
 def piped(tmp_path: Path, journal: Journal, exabgp: Pipes) -> Site:
     """A service whose speaker is ExaBGP; nothing is announced yet."""
-    return Site(tmp_path, journal, kind="exabgp", pipes=str(exabgp.path), timeout=0.5)
+    return Site(tmp_path, journal, kind="exabgp", pipes=str(exabgp.path), timeout=2.0)
 
 
 def test_exabgp_is_told_line_by_line_and_believed_by_what_it_shows(piped: Site, exabgp: Pipes) -> None:

@@ -333,7 +333,7 @@ def test_after_any_other_answer_no_other_road_is_taken(
 ) -> None:
     """It may have been applied, or may be yet: only reading tells, and what is not signed proves nothing."""
     with Road(primary, on_update=lambda wire: answer(wire, primary.key)) as first, Road(primary) as second:
-        controller = desk(journal, first, second, key=primary.key, timeout=0.5)
+        controller = desk(journal, first, second, key=primary.key, timeout=1.5)
         sent = controller.switch.send(controller.plan("lyon", adopt=True))
 
     assert (sent.kind, sent.signed) == (kind, False)
@@ -344,7 +344,7 @@ def test_after_any_other_answer_no_other_road_is_taken(
 def test_a_road_that_hangs_before_anything_was_sent_is_passed_over(primary: NameServer, journal: Journal) -> None:
     """A stopped server takes connections and says nothing: it is asked for the SOA first, so nothing is in doubt."""
     with Road(primary, on_query=lambda _: SILENCE) as hangs:
-        controller = desk(journal, hangs, primary, key=primary.key, timeout=0.5)
+        controller = desk(journal, hangs, primary, key=primary.key, timeout=2.0)
         sent = controller.switch.send(controller.plan("lyon", adopt=True))
 
     assert sent.kind is SentKind.ACCEPTED
@@ -379,7 +379,7 @@ def test_a_road_that_was_silent_a_moment_ago_is_asked_last(primary: NameServer, 
     with Road(primary, on_query=lambda _: SILENCE) as hung:
         first = hung if how == "hung" else Endpoint("127.0.0.1", free_port())
         switch = Rfc2136(
-            settings(first, primary, key=primary.key, timeout=0.3),
+            settings(first, primary, key=primary.key, timeout=2.0),
             monotonic=lambda: now + (time.monotonic() - began),
         )
         began = time.monotonic()

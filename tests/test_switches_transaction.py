@@ -263,7 +263,7 @@ def test_a_refusal_that_nobody_signed_is_believed_after_reading(primary: NameSer
 def test_a_refusal_that_nobody_signed_is_not_believed_without_reading(bind: Bind, journal: Journal) -> None:
     """The server refuses, and then says nothing more: whether it was applied is unknown."""
     with Road(bind) as road:
-        controller = at_milan(journal, road, key_of=bind, timeout=0.3)
+        controller = at_milan(journal, road, key_of=bind, timeout=1.5)
 
         def refuse_and_fall_silent(wire: bytes) -> bytes:
             road.on_query = lambda _: SILENCE
@@ -376,7 +376,7 @@ def test_a_plan_that_a_stopped_server_applies_after_we_gave_up_waiting_is_found_
 ) -> None:
     """The server hangs with the update in its queue: unknown, nothing else starts, and when it wakes we know."""
     with Road(primary) as road:
-        controller = at_milan(journal, road, key_of=primary, timeout=0.3)
+        controller = at_milan(journal, road, key_of=primary, timeout=1.5)
         controller.patience = Patience(commit=0.5)
         with socket.create_connection(("127.0.0.1", primary.port)) as queue:
 
