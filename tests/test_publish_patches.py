@@ -13,6 +13,7 @@ from mirrord.hosts.files import Create, Link, Op, Outcome, Patch, Pulse, Put, Tr
 from mirrord.hosts.memory import Cut, Disk, MemoryFiles
 from mirrord.hosts.sftp.session import SftpFiles
 from mirrord.manifest import Signed
+from mirrord.publish import Agreed
 from tests.conftest import Lab
 from tests.grounds import account_on
 from tests.publishing import Publisher, litter, served, whole
@@ -132,6 +133,29 @@ def test_a_file_that_the_host_edited_in_place_is_sent_anew_and_named(publisher: 
     assert whole(disk, second, publisher.content)
     again = publisher.publish(MemoryFiles(disk), publisher.take(SITE))
     assert again.warnings == ()
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["cut", "killed"])
+def test_what_was_sent_for_a_file_that_the_host_edited_is_named_by_the_try_that_ends_it(killed: bool) -> None:
+    """
+    A try that broke off had sent it, and the next finds it there, finished: a person who agreed to a plan in which it
+    is linked has to hear of it all the same.
+    """
+    at, cut = 0, True
+    while cut:
+        publisher, disk, told = Publisher(), Disk(), list[frozenset[bytes]]()
+        (first,) = published(publisher, disk, SITE)
+        node = disk.find(b"releases/" + first.snapshot.id.encode() + b"/data/other.bin")
+        assert node is not None
+        node.data, node.mtime = bytearray(b"edited"), node.mtime + 60
+        second = publisher.take(CHANGED)
+        agreed: Agreed = lambda _plan, sent, told=told: told.append(sent)  # type: ignore[misc]  # noqa: E731
+        cut = break_off(publisher, MemoryFiles(disk, cut=Cut(at, killed=killed)), second, agreed=agreed)
+        publisher.publish(MemoryFiles(disk), second, agreed=agreed)
+        assert whole(disk, second, publisher.content)
+        assert set(told) == {frozenset(), frozenset({b"data/other.bin"})}
+        at += 3
+    assert at > 40
 
 
 @pytest.mark.parametrize("how", ["touched", "gone", "suspected", "shorter"])

@@ -275,8 +275,7 @@ class Staging:
             yield from self._try_once_more(tally)
         tally.tell()
         remade = (path[start:] for path in tally.remade)
-        planned = frozenset((*self.plan.link, *self.plan.patch))
-        instead = {*planned.intersection(lacking), *(path[start:] for path in tally.whole)}
+        instead = {*self._sent_instead(lacking, kept, listed), *(path[start:] for path in tally.whole)}
         unproven = frozenset(chain(send, own, remade, () if self.again else kept, laying.stand))
         return Staged(
             self.plan.target,
@@ -289,6 +288,15 @@ class Staging:
             files_patched=tally.patched,
             whole=frozenset() if self.again else frozenset(instead),
         )
+
+    def _sent_instead(
+        self, lacking: Iterable[bytes], kept: Collection[bytes], listed: Mapping[bytes, Attributes]
+    ) -> Iterator[bytes]:
+        """Name what was to be linked or patched and was sent whole: now, or by an earlier try whose file is kept."""
+        made = {*self._links((), listed), *self._patches((), listed)} if kept else frozenset[bytes]()
+        for path in (*lacking, *(path for path in kept if path not in made)):
+            if path in self.plan.link or path in self.plan.patch:
+                yield path
 
     # A release that stands already.
 
