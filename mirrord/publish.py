@@ -294,8 +294,8 @@ class Task:
     compare: Compare | None = None
     """What versions of a file have in common; None: found out anew from `content`."""
 
-    pinned: frozenset[SnapshotId] = frozenset()
-    """Releases that are never dropped, neither for their age nor to make room for another."""
+    pinned: Callable[[], frozenset[SnapshotId]] = frozenset
+    """Tells just then which releases are never dropped, neither for their age nor to make room for another."""
 
     agreed: Agreed = lambda _plan, _whole: None
     """Told of every plan, and once more when it was staged."""
@@ -372,13 +372,13 @@ def _serves(survey: Survey, task: Task) -> bool:
 
 def _stage(hold: Hold, task: Task, plan: Plan) -> tuple[Staged, tuple[str, ...]]:
     """Stage; where the disk is full, delete litter, then drop one release, and go on. Returns warnings too."""
-    needed = {task.target, plan.base, plan.instead_of, *task.pinned}
-    spare = frozenset(release for release in needed if release is not None)
+    needed = {task.target, plan.base, plan.instead_of}
     dropped: tuple[SnapshotId, ...] = ()
     for _ in range(2):
         try:
             return hold.stage(plan, task.signed, task.content, task.seen), ()
         except Full:
+            spare = frozenset(release for release in (*needed, *task.pinned()) if release is not None)
             made = hold.make_room(spare)
             if made is None:
                 raise
@@ -495,8 +495,9 @@ def _post(hold: Hold, task: Task) -> int:
 
 
 def _newest(hold: Hold, task: Task) -> frozenset[SnapshotId]:
-    newest = sorted({*hold.found.releases, task.target} - task.pinned)[-max(1, task.keep) :]
-    return frozenset({task.target, *newest, *task.pinned})
+    pinned = task.pinned()
+    newest = sorted({*hold.found.releases, task.target} - pinned)[-max(1, task.keep) :]
+    return frozenset({task.target, *newest, *pinned})
 
 
 def _prune(hold: Hold, task: Task, published: Published) -> Published:
@@ -569,7 +570,7 @@ def publish_with_retries(
     meeting: Meeting | None = None,
     linger: Linger = NO_GRACE,
     compare: Compare | None = None,
-    pinned: frozenset[SnapshotId] = frozenset(),
+    pinned: Callable[[], frozenset[SnapshotId]] = frozenset,
     agreed: Agreed = lambda _plan, _whole: None,
 ) -> Published:
     """Make a mirror serve a snapshot; however it ends, the result says so, and repeating continues.

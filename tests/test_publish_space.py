@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import pytest
 
 from mirrord.errors import Full
+from mirrord.hosts import Progress
 from mirrord.hosts.files import Op, Outcome, Pulse, Put, Space, Traits
 from mirrord.hosts.memory import Cut, Disk, MemoryFiles, Node
 from mirrord.hosts.sftp.session import SftpFiles
-from mirrord.manifest import Signed
+from mirrord.manifest import Signed, SnapshotId
 from tests.conftest import Lab
 from tests.grounds import Ground, account_on
 from tests.lab.disks import SmallDisk
@@ -75,7 +76,7 @@ def test_a_pinned_release_stays_and_the_next_one_goes(publisher: Publisher) -> N
     fourth = publisher.take(site(4))
     watched.allow(fourth)
 
-    publisher.publish(MemoryFiles(watched.disk), fourth, pinned=frozenset({first.snapshot.id}))
+    publisher.publish(MemoryFiles(watched.disk), fourth, pinned=lambda: frozenset({first.snapshot.id}))
     assert releases(watched.disk) == ids(first, third, fourth)
     assert second.snapshot.id.encode() not in releases(watched.disk)
 
@@ -86,9 +87,21 @@ def test_a_pinned_release_outlives_those_that_are_kept_by_their_number(publisher
     fourth = publisher.take(site(4))
     watched.allow(fourth)
 
-    publisher.publish(MemoryFiles(watched.disk), fourth, keep=2, pinned=frozenset({first.snapshot.id}))
+    publisher.publish(MemoryFiles(watched.disk), fourth, keep=2, pinned=lambda: frozenset({first.snapshot.id}))
     assert releases(watched.disk) == ids(first, third, fourth)
     assert second.snapshot.id.encode() not in releases(watched.disk)
+
+
+def test_a_pin_that_comes_while_it_is_sent_holds_at_once(publisher: Publisher) -> None:
+    """A person who looks at a release and pins it must not lose it to a publish that began a moment before."""
+    watched, taken = stocked(publisher, free=1_000_000)
+    fourth = publisher.take(site(4))
+    watched.allow(fourth)
+    pins: set[SnapshotId] = set()
+
+    pin: Callable[[Progress], None] = lambda _: pins.add(taken[0].snapshot.id)  # noqa: E731
+    publisher.publish(MemoryFiles(watched.disk), fourth, keep=1, seen=pin, pinned=lambda: frozenset(pins))
+    assert releases(watched.disk) == ids(taken[0], taken[2], fourth)
 
 
 @pytest.mark.parametrize("why", ["pinned", "served within the hour"])
@@ -108,7 +121,7 @@ def test_where_nothing_may_go_it_is_full_and_readers_keep_what_they_have(publish
 
     pinned = frozenset({first.snapshot.id} if why == "pinned" else ())
     with pytest.raises(Full, match="its disk is full") as full:
-        publisher.publish(MemoryFiles(watched.disk), publisher.take(site(3)), pinned=pinned)
+        publisher.publish(MemoryFiles(watched.disk), publisher.take(site(3)), pinned=lambda: pinned)
     assert (full.value.needed or 0) > 50_000
     assert releases(watched.disk) == ids(first, second)
     assert whole(watched.disk, second, publisher.content)

@@ -209,7 +209,7 @@ class Publishing:
                     signers=settings.signers(),
                     identity=settings.identity,
                     keep=settings.keep(mirror),
-                    pinned=works.store.pinned(),
+                    pinned=works.store.pinned,
                     guard=settings.guard(),
                     allow_deletions=allow_deletions,
                     mend=mend,
