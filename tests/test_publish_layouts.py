@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 from mirrord.errors import Braked, Full, MirrordError, Refused, Unavailable
 from mirrord.hosts.files import (
     Create,
+    Kind,
     List,
     MakeFolder,
     Op,
     Outcome,
     Pulse,
     Put,
+    Remove,
+    RemoveFolder,
     Rename,
     Symlink,
     Traits,
@@ -241,18 +244,32 @@ def test_whatever_is_published_and_wherever_it_breaks_off_the_next_one_makes_it_
         assert litter(disk) == []
 
 
-def test_a_file_that_becomes_a_folder_is_gone_on_with_wherever_it_breaks_off() -> None:
-    """What stands there under the old file's name may be the new folder: that is not what is to be taken away."""
+class Careless(MemoryFiles):
+    """A server that removes a file when it is told to remove a folder, as rclone does."""
+
+    def in_order(self, ops: Sequence[Op]) -> list[Outcome]:
+        """Do them one by one: what stands there counts when its turn comes."""
+        return [outcome for op in ops for outcome in super(Careless, self).in_order([self.misread(op)])]
+
+    def misread(self, op: Op) -> Op:
+        """Return what is done in place of it."""
+        node = self._disk.find(op.path) if isinstance(op, RemoveFolder) else None
+        return Remove(op.path) if isinstance(op, RemoveFolder) and node and node.kind is Kind.FILE else op
+
+
+@pytest.mark.parametrize("connection", [MemoryFiles, Careless])
+def test_a_file_that_becomes_a_folder_is_gone_on_with_wherever_it_breaks_off(connection: type[MemoryFiles]) -> None:
+    """What stands there under the old file's name may be the new folder, and the other way round: neither goes away."""
     site, changed = {b"a": b"", b"b/a": b""}, {b"a/a": b"", b"b": b"1"}
     at, cut = 60, True  # before that nothing is moved yet
     while cut:
         publisher, disk = Publisher(), Disk()
         terms: dict[str, Any] = {"layout": "inplace", "allow_deletions": True}
         first, second = publisher.take(site), publisher.take(changed)
-        publisher.publish(MemoryFiles(disk, traits=POOR), first, layout="inplace")
+        publisher.publish(connection(disk, traits=POOR), first, layout="inplace")
 
-        cut = break_off(publisher, MemoryFiles(disk, traits=POOR, cut=Cut(at)), second, **terms)
-        publisher.publish(MemoryFiles(disk, traits=POOR), second, **terms)
+        cut = break_off(publisher, connection(disk, traits=POOR, cut=Cut(at)), second, **terms)
+        publisher.publish(connection(disk, traits=POOR), second, **terms)
 
         assert whole(disk, second, publisher.content), f"cut at {at}"
         assert litter(disk) == []
@@ -525,6 +542,38 @@ def test_what_cannot_be_moved_on_is_moved_back(trouble: Trouble, error: type[Mir
     publisher.publish(connect(seen, POOR), second, layout="inplace")
     assert whole(seen.disk, second, publisher.content)
     assert litter(seen.disk) == []
+
+
+@pytest.mark.parametrize("traits", [POOR, BARE], ids=["links and replacing", "neither"])
+def test_a_file_that_was_to_become_a_folder_is_moved_back_and_stays(traits: Traits) -> None:
+    """It is kept as any other, and so is what stood in a folder that became a file."""
+    publisher, disk = Publisher(), Disk()
+    first = publisher.take({b"index.html": b"1", b"a.css": b"1", b"b.css/c.css": b"1"})
+    second = publisher.take({b"index.html": b"22", b"a.css/c.css": b"22", b"b.css": b"22"})
+    terms: dict[str, Any] = {"layout": "inplace", "allow_deletions": True}
+    publisher.publish(Careless(disk, traits=traits), first, **terms)
+
+    class Stubborn(Careless):
+        def carry_out(self, ops: Iterable[Op], pulse: Pulse | None = None) -> Iterator[Outcome]:
+            for op in ops:
+                yield from [refused(op)] if is_home(op) else super().carry_out([op], pulse)
+
+        def in_order(self, ops: Sequence[Op]) -> list[Outcome]:
+            return [refused(op) if is_home(op) else super(Stubborn, self).in_order([op])[0] for op in ops]
+
+    def refused(op: Op) -> Outcome:
+        return Outcome(op, trouble=Trouble.DENIED, text="not yours")
+
+    def is_home(op: Op) -> bool:
+        return isinstance(op, Rename) and op.old.startswith(b"staging/") and op.new == b"current/index.html"
+
+    with pytest.raises(Refused, match="moved back"):
+        publisher.publish(Stubborn(disk, traits=traits), second, **terms)
+    assert whole(disk, first, publisher.content)
+    publisher.publish(Careless(disk, traits=traits), second, **terms)
+    assert whole(disk, second, publisher.content)
+    kept = {name.partition(b"/")[2] for name, node in disk.tree(b".mirrord").items() if node.kind is Kind.FILE}
+    assert {b"a.css", b"b.css/c.css"} <= kept
 
 
 @pytest.mark.parametrize("traits", [POOR, BARE], ids=["links and replacing", "neither"])

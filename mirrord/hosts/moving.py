@@ -217,7 +217,8 @@ class Moves:
                 need(outcome, self._doing)
         left = [path for path in note.moved if path in staged]
         gone = [path for path in note.removed if _is_file(there.get(path))]  # a folder of that name is new, or older
-        yield from self._make_undo((*left, *gone))
+        # Of what is kept only: where a file stood that becomes a folder, no folder may stand in its way.
+        yield from self._make_undo((*(path for path in left if _is_file(there.get(path))), *gone))
         for turn in range(_LAST):
             yield from self._come([path for path in left if rank(path) == turn], gone, there, saved)
         yield from self._go([path for path in gone if rank(path) in _PAGES], there, count=True)
@@ -377,7 +378,7 @@ class Moves:
                 need(outcome, self._doing)
         # A file that was a link of the one it should replace is not moved by a rename (POSIX): both names stay.
         yield from self.layout.delete(self.staged)
-        needed = frozenset(_folders(note.moved))
+        needed = {*_folders(note.moved), *note.moved}  # a file may stand where a folder was: some servers remove it
         left = [self._served(folder) for folder in reversed(_folders(note.removed)) if folder not in needed]
         # Folders that have become empty go; others stay, since that fails.
         outcomes = yield Flight([*(RemoveFolder(folder) for folder in left), Remove(self.path)], ordered=True)
@@ -398,9 +399,11 @@ class Moves:
         added = [path for path in note.added if _is_file(there.get(path)) and path not in kept]
         blocking = [p for p in added if p in _folders(kept) or not set(kept).isdisjoint(_folders([p]))]
         yield from self._drop(blocking)
+        for path in blocking:
+            del there[path]
         for turn in range(_LAST + 1):
             yield from self._restore([path for path in kept if rank(path) == turn], there)
-        yield from self._drop(sorted(added, key=lambda path: -rank(path)))
+        yield from self._drop(sorted(set(added).difference(blocking), key=lambda path: -rank(path)))
         (outcome,) = yield Flight([Remove(self.path)], ordered=True)
         if outcome.trouble is not Trouble.MISSING:
             need(outcome, self._doing)
