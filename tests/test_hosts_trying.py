@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mirrord.demo.sftpd import Cut, SftpHost, new_key
-from mirrord.errors import Unavailable
+from mirrord.errors import Refused, Unavailable
 from mirrord.hosts.account import Account
 from mirrord.hosts.directory import DirectoryFiles
 from mirrord.hosts.files import (
@@ -460,6 +460,23 @@ def test_each_server_is_found_to_do_what_it_does(kind: str, module_lab: Lab) -> 
         asked: list[Op] = [Create(one, b"1"), Create(two, b"2"), Rename(one, two, over=True), Remove(one), Remove(two)]
         assert hold.do(in_one_flight(asked))[2].good is found["replace"].works
     assert not [path for path in (server.root / ".mirrord").rglob("*") if path.name != "trash"]
+
+
+@pytest.mark.parametrize("kind", ["proftpd", "sshd"])
+def test_a_server_that_lets_no_mode_be_set_is_named_at_once_and_nothing_is_left(kind: str, lab: Lab) -> None:
+    """
+    ProFTPD's sample configuration bars it. The lock that it makes and says no to must not be watched for a minute,
+    again and again, as if it were somebody else's.
+    """
+    barred = ["<Limit SITE_CHMOD>", "DenyAll", "</Limit>"]
+    denied = ["setstat", "fsetstat", "lsetstat"]
+    server = lab.proftpd(umask="022", settings=barred) if kind == "proftpd" else lab.sshd(umask="022", denied=denied)
+    account = replace(account_on(server), memory=Notebook())
+
+    for _ in range(2):
+        with pytest.raises(Refused, match="lets files be made, and neither their mode nor their time be set"):
+            hold_once(account)
+    assert not list((server.root / ".mirrord").rglob("lock.*"))
 
 
 def test_a_link_is_read_by_what_it_leads_to() -> None:

@@ -17,6 +17,7 @@ from dataclasses import replace
 from io import BytesIO
 
 from mirrord.delta import Copy
+from mirrord.errors import Refused
 from mirrord.hosts.files import (
     Attributes,
     Create,
@@ -36,6 +37,7 @@ from mirrord.hosts.files import (
     Space,
     Symlink,
     Traits,
+    Trouble,
     Walk,
 )
 from mirrord.hosts.lock import OWN, TRIAL
@@ -120,7 +122,16 @@ class Trial:
             need(outcome, self._doing)
         yield from self._ask((*place.needed, *place.names, place.dated))
         for op in place.needed:
-            need(self._answers[op], self._doing)
+            self._see_made(self._answers[op])
+
+    def _see_made(self, outcome: Outcome) -> None:
+        """Raise where a file cannot be made. Our lock was: what is denied here is what a lock can do without."""
+        if outcome.trouble in (Trouble.DENIED, Trouble.UNSUPPORTED):
+            raise Refused(
+                f"{self._doing}: its server lets files be made, and neither their mode nor their time be set (it says"
+                f" {outcome.text!r}); nothing can be published without; allow both (ProFTPD: no <Limit SITE_CHMOD>)"
+            )
+        need(outcome, self._doing)
 
     def _ask_more(self, *, all_of_them: bool) -> None:
         if self._dare is not None:

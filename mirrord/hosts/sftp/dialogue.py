@@ -290,12 +290,16 @@ def burden(request: Request) -> int:
 
 
 def _create(op: files.Create, terms: Terms) -> Talk:
-    (reply,) = yield (wire.Open(terms.at(op.path), _NEW_FILE, Attrs(mode=op.mode)),)
+    """Write a small file; where its mode is not ours to set (ProFTPD: Limit SITE_CHMOD), it stays as it is.
+
+    With a mode in the OPEN such a server says no, and has made the file.
+    """
+    (reply,) = yield (wire.Open(terms.at(op.path), _NEW_FILE, Attrs()),)
     if not isinstance(reply, wire.Handle):
         return failed(op, reply)
     mode, stat = wire.FSetStat(reply.handle, Attrs(mode=op.mode)), wire.FStat(reply.handle)
     written = _writes(reply.handle, op.data, terms)
-    *done, told, closed = yield Last((*written, mode, stat, wire.Close(reply.handle)))
+    *done, _, told, closed = yield Last((*written, mode, stat, wire.Close(reply.handle)))
     outcome = _all_good(op, (*done, closed))
     if outcome.good and isinstance(told, wire.Attributes):
         return Outcome(op, _attributes(told.attrs))
