@@ -247,6 +247,8 @@ def nobody_serves(view: View, policy: Policy) -> Stay | None:
     if view.serving is not None:
         return None
     reason = f"nobody knows which mirror serves {policy.service}{in_brackets(view.zone_text)}"
+    if view.zone == "ours":
+        reason += f"; `mirrord switch {policy.service} MIRROR` sends readers to one"
     return stay(view, policy, "nobody", reason, alarm=True)
 
 

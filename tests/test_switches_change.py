@@ -321,6 +321,17 @@ def test_a_name_taken_out_of_the_configuration_is_no_longer_looked_at() -> None:
     assert list(found.stands.names) == ["www.example.org"]
 
 
+def test_what_we_left_at_addresses_that_are_no_mirrors_any_more_says_where_readers_go() -> None:
+    """The mirror that serves got another address in the configuration, or was taken out of it."""
+    ours = state("lyon", 4, names=NAMES[:1])
+
+    found = compare(zone(ours), ours, {"milan": MIRRORS["milan"]})
+    assert (found.state, found.serving) == (ZoneState.OURS, None)
+    assert found.text == (
+        "as we left it at epoch 4, but www.example.org answers 198.51.100.20: not exactly one mirror's addresses"
+    )
+
+
 def test_a_road_that_may_lag_is_named_beside_the_alarm() -> None:
     """A secondary that has not heard of our latest change looks like a zone that was reverted."""
     stands = zone(state("milan", 2, OTHER_PLAN), may_lag=True)

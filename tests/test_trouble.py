@@ -283,3 +283,22 @@ def test_a_name_server_that_refused_us_is_asked_again_whether_it_does(site: Publ
     (site.folder / "tsig").write_bytes(right)
     until(lambda: site.service()["protected"]["ok"], 20, "protection")
     assert site.served_at("milan")
+
+
+def test_a_mirror_that_is_taken_out_of_the_configuration_while_it_serves_is_told(site: Publisher) -> None:
+    """Somebody tidies up during an outage, before readers were moved: who is nobody's to judge is left to a person."""
+    watch(site)
+    site.verb("hold", "web", "--reason", "let me see")
+    site.hosts["milan"].kill()
+    until(lambda: site.mirror("milan")["verdict"] == "down", 20, "milan to be judged down")
+    text = site.config.read_text()
+    begin = text.index("[[mirror]]")
+    rest = text[text.index("[[mirror]]", begin + 1) :].replace('order = ["milan", "lyon"]', 'order = ["lyon"]')
+    site.config.write_text(text[:begin] + rest)
+    site.tell(signal.SIGHUP)
+
+    answer = f"www.example.org answers {site.hosts['milan'].address}"
+    until(lambda: answer in site.service()["protected"]["why"], 20, "it to be told")
+    assert "`mirrord switch web MIRROR` sends readers to one" in site.service()["protected"]["why"]
+    assert site.verb("switch", "web", "lyon", "--yes")["exit"] == 0
+    assert site.served_at("lyon")

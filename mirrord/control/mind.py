@@ -308,7 +308,7 @@ class Mind:
             standing=self.standing,
             serving=comparison.serving if comparison is not None else meant,
             zone=comparison.state.value if comparison is not None else "unread",
-            zone_text="" if comparison is not None and comparison.state is ZoneState.OURS else affair.reading.text,
+            zone_text="" if _is_as_it_should_be(comparison) else affair.reading.text,
             meant=meant,
             held=None if held is None else Held(held.reason, held.by, held.until),
             drained=frozenset(self.journal.drained()),
@@ -452,6 +452,10 @@ class Mind:
             if self._told.get("journal") != str(e):
                 self._told["journal"] = str(e)
                 _log.error("%s", e)
+
+
+def _is_as_it_should_be(comparison: Comparison | None) -> bool:
+    return comparison is not None and comparison.state is ZoneState.OURS and comparison.serving is not None
 
 
 def _kind(decision: Decision) -> str:

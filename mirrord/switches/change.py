@@ -366,6 +366,8 @@ def compare(
             same = {serving: union(serving, mirrors)} if serving else {}
             return _compare_new(zone, added, same, serving)
         text = f"as we left it at epoch {expected.epoch}"
+        if serving is None:  # a mirror got another address in the configuration, or is no longer there
+            text += f", but {_answers(zone.names)}"
         return Comparison(ZoneState.OURS, text, serving, Expected(known, expected.epoch))
     for earlier in sorted(past, key=lambda state: state.epoch, reverse=True):
         if set(zone.names) <= set(earlier.names) and earlier.matches(zone):
@@ -398,9 +400,12 @@ def _compare_new(zone: Zone, names: Mapping[str, Found], mirrors: Mirrors, servi
         if all(found.rrsets.same(at_name(name, a, aaaa)) for name, found in names.items()):
             text = f"{', '.join(names)}: never moved by us; answers {mirror}'s addresses"
             return Comparison(ZoneState.NEW, text, mirror, zone.stands)
+    return Comparison(ZoneState.FOREIGN, _read_where(zone, _answers(names)), serving or served_by(zone, mirrors))
+
+
+def _answers(names: Mapping[str, Found]) -> str:
     stands = "; ".join(f"{name} answers {_list(found.rrsets.addresses)}" for name, found in names.items())
-    text = f"{stands}: not exactly one mirror's addresses"
-    return Comparison(ZoneState.FOREIGN, _read_where(zone, text), serving or served_by(zone, mirrors))
+    return f"{stands}: not exactly one mirror's addresses"
 
 
 def _common_fence(zone: Zone) -> Fence | None:
