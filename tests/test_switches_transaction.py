@@ -581,6 +581,27 @@ def test_a_plan_that_took_effect_after_it_was_refused_without_a_signature_is_tak
     assert next_move.kind is Kind.DONE
 
 
+def test_a_look_from_another_terminal_takes_no_plan_for_a_stranger_that_is_just_being_committed(
+    primary: NameServer, journal: Journal
+) -> None:
+    """The update is there and its outcome not yet written down: who sent it does that, and history tells it once."""
+    with Road(primary) as road:
+        controller = at_milan(journal, road, key_of=primary)
+        left = journal.expected("web")
+
+        def look_meanwhile(wire: bytes) -> bytes:
+            answer = road.forward(wire)
+            controller.look()
+            assert journal.expected("web") == left
+            return answer
+
+        road.on_update = look_meanwhile
+        moved = controller.move("lyon")
+
+    assert moved.kind is Kind.DONE
+    assert not journal.history(10, kinds=("take over",))
+
+
 # -- killed, and started again
 
 

@@ -72,14 +72,17 @@ def look(switch: Switch, ledger: Ledger, service: str, mirrors: Mirrors, *, by: 
     """Read the zone and hold it against the ledger; raises Unavailable where it cannot be read.
 
     Where the zone has a later state of ours than the ledger knows (a plan that took effect late, or a move that the
-    journal could not write down), the ledger takes it over from the zone.
+    journal could not write down), the ledger takes it over from the zone; not so what an open plan just made, whose
+    outcome is for the one to write down who sent it.
     """
     zone = switch.read()
     expected = ledger.expected(service)
     comparison = compare(zone, expected, mirrors, past=ledger.past(service), by=by, shared=shared)
     stands = comparison.stands
-    if stands is not None and expected is not None and stands.epoch > expected.epoch:
-        _written(lambda: ledger.take(service, stands, comparison.text))
+    later = stands is not None and expected is not None and stands.epoch > expected.epoch
+    # Asked in this order: a plan that was settled since has changed what is expected.
+    if later and ledger.intent(service) is None and ledger.expected(service) == expected:
+        _written(lambda: ledger.take(service, zone.stands, comparison.text))
     return Looked(zone, comparison)
 
 
