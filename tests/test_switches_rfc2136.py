@@ -21,7 +21,18 @@ import pytest
 
 from mirrord.errors import BadConfig, MirrordError, Refused, Unavailable
 from mirrord.journal import Journal
-from mirrord.switches import Change, Endpoint, Expected, Following, Rrsets, SentKind, Zone, open_switch, plan_change
+from mirrord.switches import (
+    Change,
+    Endpoint,
+    Expected,
+    Following,
+    Rrsets,
+    SentKind,
+    Zone,
+    ZoneState,
+    open_switch,
+    plan_change,
+)
 from mirrord.switches.asking import door
 from mirrord.switches.rfc2136 import Rfc2136, build_update
 from mirrord.switches.transaction import new_nonce
@@ -31,6 +42,7 @@ from tests.lab.knot import Knot
 from tests.lab.nameserver import Key, NameServer, zone_text
 from tests.lab.ports import free_port
 from tests.switching import (
+    KINDS,
     MIRRORS,
     NAMES,
     SILENCE,
@@ -725,3 +737,27 @@ def test_a_wildcard_is_not_the_names_own_record(lab: Lab, journal: Journal) -> N
     result = controller.move("lyon")
     assert result.kind.value == "unchanged"
     assert "perhaps they come from a wildcard" in result.text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("wild", ["CNAME example.org.", 'TXT "v=spf1 -all"', "A 192.0.2.10"])
+def test_what_a_wildcard_gives_for_the_fence_is_nobodys_record(
+    lab: Lab, journal: Journal, kind: type[NameServer], wild: str
+) -> None:
+    """`* CNAME` and `* TXT` of a zone answer at `_mirrord.example.org`, too, until our TXT stands there."""
+    text = zone_text("example.org", ["@ 60 A 192.0.2.10", "@ 60 AAAA 2001:db8::10", f"* 60 {wild}"])
+    (server,) = lab.followed(kind, text=text)
+    controller = desk(journal, server, key=server.key, names=["example.org"])
+
+    assert controller.look().comparison.state is ZoneState.NEW
+    assert controller.move("lyon").kind.value == "done"
+    assert controller.look().comparison.state is ZoneState.OURS
+
+
+def test_what_somebody_put_at_the_fence_beside_a_wildcard_is_theirs(lab: Lab, journal: Journal) -> None:
+    """Only what the wildcard gives is nobody's."""
+    records = ["@ 60 A 192.0.2.10", "@ 60 AAAA 2001:db8::10", '* 60 TXT "v=spf1 -all"', '_mirrord 60 TXT "mine"']
+    server = lab.bind(text=zone_text("example.org", records))
+    controller = desk(journal, server, key=server.key, names=["example.org"])
+
+    assert controller.look().comparison.state is ZoneState.FOREIGN

@@ -13,7 +13,7 @@ import struct
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Self
 
@@ -27,11 +27,24 @@ import dns.rdatatype
 import dns.resolver
 
 from mirrord.errors import Unavailable
-from mirrord.switches import Change, Endpoint, Follow, Following, Found, NameServers, Rrsets, Zone, fence_name
+from mirrord.switches import (
+    Change,
+    Endpoint,
+    Follow,
+    Following,
+    Found,
+    NameServers,
+    Rrsets,
+    Zone,
+    fence_name,
+    parse_fence,
+)
+from mirrord.switches.change import Txt
 
 CONNECT_WITHIN = 3.0
 """Seconds for a connection, where `timeout` is not shorter."""
 DNS_PORT = 53
+_WILDCARD = dns.name.Name([b"*"])
 
 
 class BadAnswer(ValueError):
@@ -221,17 +234,25 @@ class Asking:
             questions += [_Question(name, kind) for kind in self._more]
         answers = iter(self._ask(link, questions))
         serial = _serial(next(answers), self.zone)
-        return serial, {name: self._found(answers) for name in self._names}
+        return serial, {text: self._found(link, name, answers) for text, name in self._names.items()}
 
-    def _found(self, answers: Iterator[dns.message.Message]) -> Found:
+    def _found(self, link: Link, name: dns.name.Name, answers: Iterator[dns.message.Message]) -> Found:
         """Take one name's answers."""
-        found = _found(*(next(answers) for _ in range(5)))
+        alias, a, aaaa, fence_alias, fence = (next(answers) for _ in range(5))
+        aliases, texts = _aliases(fence_alias), _texts(fence)
+        if aliases or (texts and parse_fence(texts) is None):
+            below = _WILDCARD.concatenate(name)
+            kinds = (dns.rdatatype.CNAME, dns.rdatatype.TXT)
+            wild_alias, wild = self._ask(link, [_Question(below, kind) for kind in kinds])
+            # What a wildcard gives does not stand at the fence (RFC 4592, 3.3.2), nor do prerequisites see it there.
+            aliases, texts = aliases - _aliases(wild_alias), frozenset() if texts == _texts(wild) else texts
         more = {kind: next(answers) for kind in self._more}
-        texts = {kind: frozenset(record.to_text() for record in _records(answer)) for kind, answer in more.items()}
-        https, mx = texts.get(dns.rdatatype.HTTPS), texts.get(dns.rdatatype.MX)
+        told = {kind: frozenset(record.to_text() for record in _records(answer)) for kind, answer in more.items()}
+        https, mx = told.get(dns.rdatatype.HTTPS), told.get(dns.rdatatype.MX)
         mx = None if mx is None else frozenset(map(str.lower, mx))
-        ttl = max(found.ttl, _ttl(more[dns.rdatatype.HTTPS]) if https else 0)
-        return replace(found, rrsets=replace(found.rrsets, https=https, mx=mx), ttl=ttl)
+        ttl = max(_ttl(a), _ttl(aaaa), _ttl(more[dns.rdatatype.HTTPS]) if https else 0)
+        rrsets = Rrsets(_addresses(a), _addresses(aaaa), texts, https, mx)
+        return Found(rrsets, next(iter([*_aliases(alias), *aliases]), None), ttl)
 
     def soa(self, link: Link) -> tuple[int, dns.message.Message]:
         """Ask for the zone's SOA; return its serial and the answer. Raises as `door` knows."""
@@ -324,21 +345,16 @@ def _serial(answer: dns.message.Message, zone: dns.name.Name) -> int:
     return int(records[0].serial)
 
 
-def _found(
-    alias: dns.message.Message,
-    a: dns.message.Message,
-    aaaa: dns.message.Message,
-    fence_alias: dns.message.Message,
-    fence: dns.message.Message,
-) -> Found:
-    """Put one name's five answers together."""
-    aliases = [record.target.to_text() for answer in (alias, fence_alias) for record in _records(answer)]
-    rrsets = Rrsets(
-        frozenset(str(ip_address(record.address)) for record in _records(a)),
-        frozenset(str(ip_address(record.address)) for record in _records(aaaa)),
-        frozenset(tuple(part.decode("latin-1") for part in record.strings) for record in _records(fence)),
-    )
-    return Found(rrsets, aliases[0] if aliases else None, max(_ttl(a), _ttl(aaaa)))
+def _aliases(answer: dns.message.Message) -> frozenset[str]:
+    return frozenset(record.target.to_text() for record in _records(answer))
+
+
+def _addresses(answer: dns.message.Message) -> frozenset[str]:
+    return frozenset(str(ip_address(record.address)) for record in _records(answer))
+
+
+def _texts(answer: dns.message.Message) -> frozenset[Txt]:
+    return frozenset(tuple(part.decode("latin-1") for part in record.strings) for record in _records(answer))
 
 
 def resolve_host(host: str) -> set[str]:
