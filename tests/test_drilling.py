@@ -106,6 +106,20 @@ def test_what_somebody_else_keeps_at_the_shadow_name_is_left_alone(site: Publish
     assert "192.0.2.77" in site.primary.query(SHADOW, "A")
 
 
+@pytest.mark.parametrize("wild", ["A 192.0.2.77", f"CNAME {NAME}."])
+def test_what_a_wildcard_gives_at_the_shadow_name_is_nobodys(lab: Lab, wild: str) -> None:
+    """It is no record that anybody could take out, and it is gone from there as soon as ours stand."""
+    with publisher(lab, ("milan", "lyon")) as site:
+        human(site.primary, ("add", f"*.{NAME}.", 60, *wild.split()), zone=ZONE)
+        assert site.verb("sync")["exit"] == 0
+        site.daemon.start()
+        until(lambda: site.service()["protected"]["ok"], 20, "protection")
+
+        report = drilled(site)
+        assert (report.get("ok"), report["exit"]) == (True, 0), report
+        assert site.primary.holds(SHADOW, "A", site.hosts["milan"].address)
+
+
 def test_a_mirror_that_would_not_serve_the_service_fails_the_drill(site: Publisher) -> None:
     """A standby whose certificate rotted unseen is found out on a quiet day."""
     site.hosts["lyon"].kill()

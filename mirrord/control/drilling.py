@@ -33,6 +33,7 @@ from mirrord.switches import (
     Change,
     DnsSettings,
     Expected,
+    Found,
     Kind,
     LexiconSettings,
     Switch,
@@ -229,11 +230,22 @@ class _Drill:
         )
         if looked.comparison.state is not ZoneState.FOREIGN or _is_empty(looked.zone):
             return looked.zone.stands
+        own = self._without_wildcards(looked.zone)
+        if _is_empty(own):
+            return own.stands
         raise Braked(
             f"{self.policy.service}: a drill at {', '.join(self.shadow.names)}: {looked.comparison.text}; that is not"
             " mirrord's: take it out of the zone",
             "foreign",
         )
+
+    def _without_wildcards(self, zone: Zone) -> Zone:
+        """Leave out what stands alike at a name that nobody has: a wildcard gives it, and it goes when ours stand."""
+        nobody = transaction.new_nonce()
+        beside = {name: f"{nobody}.{name.removeprefix(f'{SHADOW}.')}" for name in zone.names}
+        given = open_switch(replace(self.shadow, names=tuple(beside.values()))).read().names
+        own = {name: Found() if found == given[beside[name]] else found for name, found in zone.names.items()}
+        return replace(zone, names=own)
 
     def _lead(self, target: str, bad: Sequence[str] = ()) -> tuple[bool, str]:
         """Lead the shadow names to a mirror, as readers would be led, and wait for all name servers."""
