@@ -708,6 +708,25 @@ def test_a_name_server_restarted_with_its_old_zone_file_is_a_revert(primary: Nam
     assert controller.look().comparison.state is ZoneState.OURS
 
 
+def test_a_secondary_that_is_ahead_of_a_restored_name_server_is_said_not_to_follow_by_itself(
+    lab: Lab, journal: Journal
+) -> None:
+    """It takes a zone only with a higher serial than its own, so waiting helps nobody: a person has to."""
+    primary, secondary = lab.followed(Knot, Knot, text=TEXT)
+    controller = desk(journal, primary, key=primary.key, authoritative=[primary, secondary])
+    for target in ("milan", "lyon", "milan"):
+        assert controller.move(target).kind is Kind.DONE
+    ahead = secondary.serial()
+    primary.restart_with_old_zone()
+    controller.patience = Patience(follow=0.2)
+
+    result = controller.move("lyon", adopt=True)
+    assert result.kind is Kind.PARTIAL
+    (told,) = (follow.text for follow in result.followers.values() if follow.following is Following.OLD)
+    assert told.startswith(f"{secondary.endpoint}: does not have the new data, and does not take it by itself: ")
+    assert f"serial, {ahead}, is not below {primary.serial()}, which {primary.endpoint} has; raise that one" in told
+
+
 def test_a_month_of_plans_that_came_to_nothing_makes_nobody_forget_what_stood(
     primary: NameServer, journal: Journal
 ) -> None:

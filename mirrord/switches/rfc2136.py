@@ -30,6 +30,7 @@ import struct
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Any, Literal
 
 import dns.exception
@@ -50,6 +51,7 @@ from mirrord.switches import (
     Endpoint,
     Expected,
     Follow,
+    Following,
     NameServers,
     Rrsets,
     Sent,
@@ -167,7 +169,7 @@ class Rfc2136:
 
     def followers(self, change: Change, known: NameServers, executor: Executor | None = None) -> Mapping[str, Follow]:
         """Ask every authoritative server for all names; the executor's workers ask them at once."""
-        return self._asking.followers(change, known, executor)
+        return _told_who_never_follows(self._asking.followers(change, known, executor))
 
     def _roads(self, first: str, shun_for: float = SHUN_FOR) -> list[Endpoint]:
         """Return the roads in order: the one asked for, those not lately silent, the others."""
@@ -319,6 +321,22 @@ class Rfc2136:
             dns.rcode.BADTRUNC: f"BADTRUNC: it does not take signatures as short as {algorithm}'s",
         }.get(tsig.error, f"TSIG error {tsig.error}")
         return Sent(SentKind.REFUSED, f"{doing}: {said}; nothing was changed", str(road), difference)
+
+
+def _told_who_never_follows(found: Mapping[str, Follow]) -> Mapping[str, Follow]:
+    """Say so of a secondary whose serial is not below that of who has the change, which was restored from an old zone.
+
+    Serials are compared as RFC 1982 has it.
+    """
+    has = next(((where, one.serial) for where, one in found.items() if one.following is Following.FOLLOWS), None)
+    if has is None or has[1] is None:
+        return found
+    told = dict(found)
+    for where, one in found.items():
+        if one.following is Following.OLD and one.serial is not None and (one.serial - has[1]) % 2**32 < 2**31:
+            text = f"{where}: does not have the new data, and does not take it by itself: its serial, {one.serial}, is"
+            told[where] = replace(one, text=f"{text} not below {has[1]}, which {has[0]} has; raise that one")
+    return told
 
 
 def _clocks(difference: float | None) -> str:
