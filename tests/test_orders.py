@@ -8,12 +8,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import dns.rcode
 import pytest
 
 from tests.conftest import Lab
 from tests.lab.proxy import Proxy
 from tests.lab.publisher import Publisher, publisher
 from tests.lab.waiting import steadily, until
+from tests.switching import Road, answer_to
 
 
 @pytest.fixture
@@ -182,3 +184,23 @@ def test_a_sync_waits_for_what_the_daemon_publishes_by_itself(site: Publisher, l
         said = json.loads(mine.communicate(timeout=60)[0])
     assert (mine.returncode, {row["result"] for row in said["mirrors"]}) == (0, {"published"})
     assert {host.serves for host in site.hosts.values()} == {said["snapshot"]["id"]}
+
+
+def test_a_hold_that_comes_while_an_overriding_switch_is_refused_stays(site: Publisher) -> None:
+    """An override brings a hold of its own, and takes it back where nobody was moved: that one, and no other's."""
+    assert site.verb("sync")["exit"] == 0
+    assert site.verb("switch", "web", "milan", "--adopt", "--yes")["exit"] == 0
+    site.hosts["lyon"].kill()
+    with Road(site.primary) as road:
+
+        def hold_and_refuse(wire: bytes) -> bytes:
+            assert site.verb("hold", "web", "--reason", "hands off")["exit"] == 0
+            return answer_to(wire, dns.rcode.REFUSED, site.primary.key)
+
+        road.on_update = hold_and_refuse
+        site.configure(servers=[f"127.0.0.1:{road.port}"])
+        assert site.verb("switch", "web", "lyon", "--override", "down", "--yes")["exit"] == 5
+
+    held = site.service()["held"]
+    assert held is not None
+    assert held["reason"] == "hands off"

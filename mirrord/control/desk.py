@@ -251,14 +251,13 @@ class Desk:
         if lifted is None or self.works.journal.held(service) is not None:
             yield kept
             return
-        self._lastly(
-            lambda: self.works.journal.hold(service, f"moved to {target} against the brake {lifted.name}", who)
-        )
+        reason = f"moved to {target} against the brake {lifted.name}"
+        ours = self._lastly(lambda: self.works.journal.hold(service, reason, who))
         try:
             yield kept
         finally:
             if not any(kept):
-                self._lastly(lambda: self.works.journal.unhold(service, who))
+                self._lastly(lambda: self.works.journal.unhold(service, who, only=ours))
 
     def drill(self, asked: dict[str, Any], talk: Talk, who: str) -> dict[str, Any]:
         """Rehearse a failover of services on shadow names; of all, those that have such names."""
@@ -385,12 +384,13 @@ class Desk:
             raise BadUsage(f"{self.works.settings.file}: there is no [[service]]: nothing is ever moved")
         return list(self.mind.affairs)
 
-    def _lastly(self, write: Callable[[], object]) -> None:
+    def _lastly(self, write: Callable[[], T]) -> T | None:
         """Write down what follows from a thing done; a journal that cannot be written does not undo the thing."""
         try:
-            write()
+            return write()
         except JournalUnwritable as e:
             _log.error("%s", e)
+            return None
 
     def _note(self, kind: str, what: str, who: str) -> None:
         self.mind.note(Event(kind, what, by=who))

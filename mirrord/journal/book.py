@@ -119,15 +119,17 @@ class Journal:
         until = None if seconds is None else moment["wall"] + seconds
         return Held(what, reason, by, moment["wall"], until)
 
-    def unhold(self, what: str, by: str) -> bool:
-        """End a hold; False where there was none."""
+    def unhold(self, what: str, by: str, *, only: Held | None = None) -> bool:
+        """End a hold, `only` that one if another took its place meanwhile; False where there was none."""
 
         def work(draft: Draft) -> bool:
-            found = self._hold(what, draft.get("hold", what)) is not None
+            found = self._hold(what, draft.get("hold", what))
+            if found is not None and only is not None and found != only:
+                return False
             draft.drop("hold", what)
-            if found:
+            if found is not None:
                 draft.tell(Event("unhold", f"{what}: no longer held", "", by, what))
-            return found
+            return found is not None
 
         return self._file.change(f"ending the hold of {what}", work)
 
