@@ -87,6 +87,23 @@ def test_what_is_broken_is_named_and_ends_with_one(site: Publisher) -> None:
     assert good.strip() not in json.dumps(list(rows.values()))
 
 
+def test_accounts_that_are_found_by_the_same_name_servers_are_told(site: Publisher) -> None:
+    """Two hosts of one hoster: while its name servers are gone neither can be published to."""
+    site.configure(resolvers=[site.resolver.endpoint])
+    text = site.config.read_text()
+    for name in site.hosts:
+        text = text.replace('\nhost = "127.0.0.1"', f'\nhost = "ssh.{name}.example.org"', 1)
+    site.config.write_text(text)
+    try:
+        found = examined(site)
+    finally:
+        site.configure(resolvers=[])
+
+    told = found["rows"]["together", "milan"]
+    assert told["level"] == "warn"
+    assert "the accounts of milan and lyon are found by the same name servers, ns1.example.org" in told["text"]
+
+
 def test_whether_a_certificate_was_ever_renewed_is_remembered(journal: Journal) -> None:
     """A standby's certificate rots unseen: only who remembers the last one knows that another came."""
     look = Observation(Target("lyon", "web", "www", "192.0.2.1"), 0.0, 1.0, wall=1_700_000_000.0, certificate_days=20.0)

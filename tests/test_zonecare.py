@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import dns.dnssec
 import dns.name
@@ -18,7 +22,8 @@ from dns.rdtypes.dnskeybase import Flag
 from mirrord.switches import Endpoint
 from mirrord.switches.zonecare import look_after, name_servers_of
 from tests.conftest import Lab
-from tests.lab.nameserver import zone_text
+from tests.lab.nameserver import NameServer, zone_text
+from tests.switching import human
 
 DAY = 86_400
 ZONE, WWW = "example.org", "www.example.org"
@@ -93,3 +98,55 @@ def test_the_name_servers_of_a_hosts_name_are_found(lab: Lab) -> None:
     found = [name_servers_of(host, resolver=where) for host in ("ssh.lyon.example.org", ZONE, "192.0.2.1", "::1")]
     assert found == [frozenset({"ns1.example.org"})] * 2 + [frozenset()] * 2
     assert name_servers_of("www.example.net", resolver=Endpoint("127.0.0.1", 1), timeout=0.5) == frozenset()
+
+
+@dataclass
+class Above:
+    """A zone's parent at port 53, where everybody looks for it, and a resolver that knows both."""
+
+    parent: NameServer
+    child: NameServer
+    resolver: Endpoint
+
+
+@pytest.fixture
+def above(lab: Lab) -> Callable[..., Above]:
+    """Return what makes a parent `org` that delegates a zone for three days, and the zone, which says a minute."""
+    address = f"127.0.{100 + os.getpid() % 100}.53"
+
+    def make(zone: str, *records: str) -> Above:
+        with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as trying:
+            try:
+                trying.bind((address, 53))
+            except PermissionError:
+                pytest.skip("port 53 is for root here")
+        delegation = [f"{zone}. 259200 NS ns1.{zone}.", f"ns1.{zone}. 259200 A 127.0.0.1"]
+        text = zone_text("org", delegation).replace("ns1 A 127.0.0.1", f"ns1 A {address}")
+        parent = lab.knot("org", text, address=address, port=53)
+        child = lab.knot(zone, zone_text(zone, records))
+        resolver = lab.unbound(parent, child)
+        return Above(parent, child, Endpoint(resolver.address, resolver.port))
+
+    return make
+
+
+@pytest.mark.parametrize("zone", [ZONE, "press.example.org"], ids=["just below", "two labels below"])
+def test_for_how_long_a_zone_is_delegated_is_asked_of_its_parent(
+    above: Callable[..., Above], executor: Executor, zone: str
+) -> None:
+    """The zone itself says what it likes; a change of name servers takes as long as the parent has it."""
+    made = above(zone, "www 60 A 192.0.2.10")
+    server = Endpoint(made.child.address, made.child.port)
+
+    care = look_after(zone, [f"www.{zone}"], [server], executor, resolver=made.resolver, timeout=2.0)
+    assert (care.ns_ttl, care.delegation_ttl) == (60, 259_200)
+
+
+def test_a_referral_to_another_zone_is_not_the_delegation(above: Callable[..., Above], executor: Executor) -> None:
+    """A name server that is named for a zone and does not hold it refers to somewhere above."""
+    made = above(ZONE)
+    human(made.child, ("replace", "@", 60, "NS", "ns1.org."))
+    server = Endpoint(made.child.address, made.child.port)
+
+    care = look_after(f"press.{ZONE}", [], [server], executor, resolver=made.resolver, timeout=2.0)
+    assert care.delegation_ttl is None

@@ -195,7 +195,11 @@ def _look_up(name: str, kind: str, resolver: Endpoint | None, timeout: float) ->
 
 def _delegation_ttl(zone: str, resolver: Endpoint | None, timeout: float) -> int | None:
     """Ask one of the parent's servers what it tells of the zone's NS; None where none could be found or asked."""
-    parent = dns.name.from_text(zone).parent()
+    name = dns.name.from_text(zone)
+    try:  # not always one label up: `press.example.org` may be delegated by `org`
+        parent = dns.resolver.zone_for_name(name.parent(), resolver=_resolver(resolver), lifetime=timeout)
+    except (dns.exception.DNSException, OSError):
+        return None
     for host in _look_up(parent.to_text(), "NS", resolver, timeout)[:3]:
         for address in sorted(_resolved(host, resolver, timeout), key=lambda a: ip_address(a).version)[:2]:
             query = dns.message.make_query(zone, dns.rdatatype.NS, flags=0)
@@ -203,10 +207,11 @@ def _delegation_ttl(zone: str, resolver: Endpoint | None, timeout: float) -> int
                 answer, _ = dns.query.udp_with_fallback(query, address, timeout)
             except (dns.exception.DNSException, OSError, EOFError):
                 continue
-            if (ttl := _longest([*answer.answer, *answer.authority])) is not None:
+            if (ttl := _told_of(name, [*answer.answer, *answer.authority])) is not None:
                 return ttl
     return None
 
 
-def _longest(sets: Iterable[dns.rrset.RRset]) -> int | None:
-    return max((rrset.ttl for rrset in sets if rrset.rdtype == dns.rdatatype.NS), default=None)
+def _told_of(zone: dns.name.Name, sets: Iterable[dns.rrset.RRset]) -> int | None:
+    """Return the TTL of a zone's own NS, not that of a referral to elsewhere."""
+    return max((rrset.ttl for rrset in sets if rrset.rdtype == dns.rdatatype.NS and rrset.name == zone), default=None)
