@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import dns.message
 import dns.rcode
 import pytest
 
@@ -1034,12 +1035,14 @@ def test_nothing_open_resolves_to_nothing(bind: Bind, journal: Journal) -> None:
 
 @every_kind
 def test_credentials_are_proven_without_changing_anything(primary: NameServer, journal: Journal) -> None:
-    """What stands is written once more: the server shows that it lets us in, and the zone stays as it is."""
+    """The server shows that it lets us in, and the zone stays as it is, each TTL that somebody gave it among that."""
     controller = at_milan(journal, key_of=primary)
-    before = controller.look().zone
+    human(primary, ("replace", "www", 300, "A", MILAN))
+    before, serial = controller.look().zone.names, primary.serial()
 
     controller.switch.prove()
-    assert controller.look().zone.names == before.names
+    assert controller.look().zone.names == before
+    assert primary.serial() == serial
 
 
 def test_a_key_that_was_withdrawn_is_found_out_before_it_is_needed(primary: NameServer, journal: Journal) -> None:
@@ -1053,13 +1056,23 @@ def test_a_key_that_was_withdrawn_is_found_out_before_it_is_needed(primary: Name
 
 @every_kind
 def test_a_proof_that_arrives_late_undoes_no_move(primary: NameServer, journal: Journal) -> None:
-    """It applies only while exactly that stands which it writes once more."""
-    controller = at_milan(journal, key_of=primary)
-    zone = controller.look().zone
-    controller.move("lyon")
-    late = Change("web", "", zone.stands.epoch, "", "", zone.stands, zone.stands, ttl=60, was_ttl=60)
+    """It is for exactly what stood when it was sent, and would change nothing even then."""
+    held: list[bytes] = []
+    with Road(primary) as road:
+        controller = at_milan(journal, road, key_of=primary)
 
-    assert controller.switch.send(late).kind is SentKind.FENCED
+        def keep_back(wire: bytes) -> bytes:
+            held.append(wire)
+            return answer_to(wire, dns.rcode.SERVFAIL, primary.key)
+
+        road.on_update = keep_back
+        with pytest.raises(Unavailable):
+            controller.switch.prove()
+        road.on_update = None
+        controller.move("lyon")
+        late = dns.message.from_wire(road.forward(held[0]), keyring=False)
+
+    assert late.rcode() == dns.rcode.NXRRSET
     assert primary.holds(WWW, "A", LYON)
 
 

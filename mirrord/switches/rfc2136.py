@@ -189,8 +189,10 @@ class Rfc2136:
 
     def send(self, change: Change) -> Sent:
         """Send the change over the first road that takes it. Raises Refused where the secret cannot be used."""
+        return self._send(build_update(change, self._settings.zone))
+
+    def _send(self, update: dns.update.UpdateMessage) -> Sent:
         key = self._key()
-        update = build_update(change, self._settings.zone)
         passed: list[Sent] = []
         for road in self._roads("", SHUN_SENDING_FOR):
             sent, next_is_free = self._send_over(road, update, key)
@@ -207,27 +209,15 @@ class Rfc2136:
         """Do nothing: name servers keep what they were given."""
 
     def prove(self) -> None:
-        """Write what stands once more, in its place: the server shows whether it lets us in, and nothing changes.
+        """Delete records that are not there (RFC 2136, 3.4.2.4): the server shows whether it lets us in.
 
-        It applies only while exactly that stands, so a late one undoes no move. Where our TXT does not stand yet
-        nothing of the zone is ours to write. Raises Refused, Unavailable.
+        Records that are there would have to be written with some TTL, and each keeps the one that it has. Where our TXT
+        does not stand yet nothing of the zone is ours to write. Raises Refused, Unavailable.
         """
-        zone = self.read()
-        stands = zone.stands
+        stands = self.read().stands
         if not stands.epoch:
-            raise Unavailable(f"{self._doing}: nothing of ours stands there yet that could be written once more")
-        same = Change(
-            service=self._settings.service,
-            plan="",
-            epoch=stands.epoch,
-            target="",
-            by="",
-            from_=stands,
-            to=stands,
-            ttl=zone.ttl,
-            was_ttl=zone.ttl,
-        )
-        sent = self.send(same)
+            raise Unavailable(f"{self._doing}: nothing of ours stands there yet, so nothing can be tried")
+        sent = self._send(build_proof(stands, self._settings.zone))
         if sent.kind is SentKind.REFUSED:
             raise Refused(sent.text)
         if sent.kind is not SentKind.ACCEPTED:
@@ -351,23 +341,53 @@ def build_update(change: Change, zone: str) -> dns.update.UpdateMessage:
     Only A and AAAA of the names, TXT of their fences, and of the names HTTPS and MX where these are looked after, are
     written, each set whole, with our TTL.
     """
-    update = dns.update.UpdateMessage(dns.name.from_text(zone))
-    for text, stands in change.from_.names.items():
-        name, fence = dns.name.from_text(text), dns.name.from_text(fence_name(text))
-        for owner in (name, fence):
-            update.absent(owner, dns.rdatatype.CNAME)
-        for owner, kind, records in _sets(name, fence, stands):
-            if records:
-                update.present(owner, *records)
-            else:
-                update.absent(owner, kind)
-    for text, shall in change.to.names.items():
-        name, fence = dns.name.from_text(text), dns.name.from_text(fence_name(text))
-        for owner, kind, records in _sets(name, fence, shall):
-            update.delete(owner, kind)
-            for record in records:
-                update.add(owner, change.ttl, record)
+    update = _only_where(change.from_, zone)
+    for owner, kind, records in _all_sets(change.to):
+        update.delete(owner, kind)
+        for record in records:
+            update.add(owner, change.ttl, record)
     return update
+
+
+def build_proof(stands: Expected, zone: str) -> dns.update.UpdateMessage:
+    """Write an UPDATE of the same sets as a change has, under the same conditions, that changes nothing."""
+    update = _only_where(stands, zone)
+    for owner, kind, records in _all_sets(stands):
+        absent = dns.rdata.from_text(dns.rdataclass.IN, kind, _NOBODYS[kind])
+        if absent not in records:
+            update.delete(owner, absent)
+    return update
+
+
+_NOBODYS = {
+    dns.rdatatype.A: "255.255.255.255",
+    dns.rdatatype.AAAA: "::",
+    dns.rdatatype.TXT: "mirrord",
+    dns.rdatatype.HTTPS: "65535 mirrord.invalid.",
+    dns.rdatatype.MX: "65535 mirrord.invalid.",
+}
+"""Records that stand nowhere."""
+
+
+def _only_where(stands: Expected, zone: str) -> dns.update.UpdateMessage:
+    """Return an UPDATE without changes that holds only where exactly this stands."""
+    update = dns.update.UpdateMessage(dns.name.from_text(zone))
+    for text in stands.names:
+        for name in (text, fence_name(text)):
+            update.absent(dns.name.from_text(name), dns.rdatatype.CNAME)
+    for owner, kind, records in _all_sets(stands):
+        if records:
+            update.present(owner, *records)
+        else:
+            update.absent(owner, kind)
+    return update
+
+
+def _all_sets(
+    state: Expected,
+) -> Iterator[tuple[dns.name.Name, dns.rdatatype.RdataType, list[dns.rdata.Rdata]]]:
+    for text, rrsets in state.names.items():
+        yield from _sets(dns.name.from_text(text), dns.name.from_text(fence_name(text)), rrsets)
 
 
 def _sets(
