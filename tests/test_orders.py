@@ -15,7 +15,7 @@ from tests.conftest import Lab
 from tests.lab.proxy import Proxy
 from tests.lab.publisher import Publisher, publisher
 from tests.lab.waiting import steadily, until
-from tests.switching import Road, answer_to
+from tests.switching import Road, answer_to, human
 
 
 @pytest.fixture
@@ -109,6 +109,19 @@ def test_any_laptop_with_configuration_and_keys_can_move_readers(site: Publisher
     assert site.served_at("milan")
     assert site.verb("switch", "web", "lyon", "--adopt", "--yes")["exit"] == 0
     assert site.served_at("lyon")
+
+
+def test_lifting_the_brake_of_a_foreign_zone_moves_readers_from_what_stands_there(site: Publisher) -> None:
+    """It is offered where that brake holds: what somebody else wrote is replaced, and the service is held."""
+    site.verb("sync")
+    assert site.verb("switch", "web", "milan", "--adopt", "--yes")["exit"] == 0
+    human(site.primary, ("replace", "www", 1, "A", "192.0.2.77"))
+    refused = site.verb("switch", "web", "lyon", "--yes")
+    assert "--override foreign lifts this brake" in refused["error"]["message"]
+
+    lifted = site.verb("switch", "web", "lyon", "--override", "foreign", "--yes")
+    assert (lifted["exit"], site.served_at("lyon")) == (0, True)
+    assert "against the brake foreign" in site.service()["held"]["reason"]
 
 
 @pytest.fixture

@@ -188,6 +188,7 @@ class Desk:
         fresh = self.looker.fresh(view.standing, target, service)
         permission = may_switch(view, policy, target, fresh, override=override, adopt=adopt)
         target = joined_by(view, policy, target)
+        lifted = permission.lifted
         plan = moving.plan(
             self.works,
             service,
@@ -195,7 +196,7 @@ class Desk:
             reading,
             policy,
             fresh,
-            adopt=adopt,
+            adopt=adopt or (lifted is not None and lifted.name == "foreign"),
             who=who,
             given=asked.get("plan"),
             standing=view.standing,
