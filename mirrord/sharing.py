@@ -117,7 +117,9 @@ def _as_they_are(view: View, policy: Policy, serving: str, rules: Rules) -> Stay
     here = members(serving)
     unknown = [m for m in here if health_of(view, policy, m).verdict is Verdict.UNKNOWN]
     if len(unknown) == len(here):
-        return stay(view, policy, "unjudged", f"{serving} serve and none of them is judged now", alarm=True)
+        several = f"{' and '.join(here)} serve and none of them is judged now"
+        reason = f"{serving} serves and is not judged now" if len(here) == 1 else several
+        return stay(view, policy, "unjudged", reason, alarm=True)
     reason = f"{serving} serves and is up" if len(here) == 1 else f"{' and '.join(here)} serve"
     reason += f", {' and '.join(unknown)} not judged now" if unknown else ""
     full = len(here) >= policy.answers

@@ -248,6 +248,17 @@ def test_the_reasons_name_everybody() -> None:
     assert any(text.startswith("Readers do not return to milan yet: it gets its readers back by hand") for text in said)
 
 
+def test_who_serves_and_is_not_judged_is_named_in_a_sentence() -> None:
+    """Just after a start, say, where one shares readers with nobody for the time being."""
+    nobody = [unknown() for _ in range(3)]
+
+    alone, two = (decide(shared(*nobody, serving=serving), ALL) for serving in ("lyon", "lyon+oslo"))
+    assert isinstance(alone, Stay)
+    assert isinstance(two, Stay)
+    assert alone.reason == "lyon serves and is not judged now"
+    assert two.reason == "lyon and oslo serve and none of them is judged now"
+
+
 combinations = st.lists(st.sampled_from(["milan", "lyon", "oslo", "bonn"]), min_size=1, max_size=4, unique=True)
 
 
