@@ -104,6 +104,25 @@ def test_accounts_that_are_found_by_the_same_name_servers_are_told(site: Publish
     assert "the accounts of milan and lyon are found by the same name servers, ns1.example.org" in told["text"]
 
 
+def test_what_several_services_have_in_common_is_told_once(site: Publisher) -> None:
+    """Two services of one zone: its only name server is one broken thing, not two."""
+    text = site.config.read_text()
+    other = (
+        text[text.index("[[service]]") :]
+        .replace('name = "web"', 'name = "shop"')
+        .replace("www.example", "shop.example")
+    )
+    site.config.write_text(text + other)
+    try:
+        found = site.verb("doctor")["findings"]
+    finally:
+        site.configure()
+
+    told = [one["text"] for one in found]
+    assert sorted(told) == sorted(set(told))
+    assert {"web", "shop"} <= {one["about"] for one in found}
+
+
 def test_whether_a_certificate_was_ever_renewed_is_remembered(journal: Journal) -> None:
     """A standby's certificate rots unseen: only who remembers the last one knows that another came."""
     look = Observation(Target("lyon", "web", "www", "192.0.2.1"), 0.0, 1.0, wall=1_700_000_000.0, certificate_days=20.0)

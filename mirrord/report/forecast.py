@@ -60,9 +60,10 @@ _ORDER = (Level.BAD, Level.WARN, Level.UNKNOWN, Level.GOOD)
 
 
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
-    """Sort findings: by level, then by the days that are left."""
+    """Sort findings, each once (services may share a zone): by level, then by the days that are left."""
     return sorted(
-        findings, key=lambda f: (_ORDER.index(f.level), float("inf") if f.days is None else f.days, f.about, f.what)
+        dict.fromkeys(findings),
+        key=lambda f: (_ORDER.index(f.level), float("inf") if f.days is None else f.days, f.about, f.what),
     )
 
 
