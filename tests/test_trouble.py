@@ -50,6 +50,15 @@ def test_a_full_disk_under_the_journal_keeps_nobody_from_being_moved(site: Publi
     until(lambda: site.service()["target"] == "lyon" and site.service()["zone"]["state"] == "ours", 20, "the record")
 
 
+def test_a_state_folder_that_is_gone_keeps_nobody_from_being_moved(site: Publisher) -> None:
+    """Its disk fell off: what the daemon knows and the zone's own record are enough for a move."""
+    watch(site)
+    site.state.rename(site.folder / "elsewhere")
+
+    site.hosts["milan"].kill()
+    until(lambda: site.served_at("lyon"), 30, "readers to be moved")
+
+
 def test_a_wall_clock_set_a_day_forward_stops_automatic_moves_and_set_back_stops_no_job(
     site: Publisher, tmp_path: Path
 ) -> None:

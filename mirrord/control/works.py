@@ -34,7 +34,7 @@ STORE = "store"
 LOCKS = "locks"
 MOST_LOOKS = 256
 """Looks that are made at once at most."""
-_UNWRITABLE = frozenset((errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO))
+_UNWRITABLE = frozenset((errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOENT))
 
 _log = logging.getLogger(__name__)
 
