@@ -724,8 +724,8 @@ def test_a_secondary_that_is_ahead_of_a_restored_name_server_is_said_not_to_foll
     result = controller.move("lyon", adopt=True)
     assert result.kind is Kind.PARTIAL
     (told,) = (follow.text for follow in result.followers.values() if follow.following is Following.OLD)
-    assert told.startswith(f"{secondary.endpoint}: does not have the new data, and does not take it by itself: ")
-    assert f"serial, {ahead}, is not below {primary.serial()}, which {primary.endpoint} has; raise that one" in told
+    assert told.startswith(f"{secondary.endpoint}: does not have the new data yet (serial {ahead}); if it copies ")
+    assert f"{primary.endpoint}, it takes nothing until the serial there, {primary.serial()}, is above its own" in told
 
 
 def test_a_month_of_plans_that_came_to_nothing_makes_nobody_forget_what_stood(

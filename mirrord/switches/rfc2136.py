@@ -316,7 +316,7 @@ class Rfc2136:
 def _told_who_never_follows(found: Mapping[str, Follow]) -> Mapping[str, Follow]:
     """Say so of a secondary whose serial is not below that of who has the change, which was restored from an old zone.
 
-    Serials are compared as RFC 1982 has it.
+    Serials are compared as RFC 1982 has it. Who signs what it copies has serials of its own, hence the "if".
     """
     has = next(((where, one.serial) for where, one in found.items() if one.following is Following.FOLLOWS), None)
     if has is None or has[1] is None:
@@ -324,8 +324,10 @@ def _told_who_never_follows(found: Mapping[str, Follow]) -> Mapping[str, Follow]
     told = dict(found)
     for where, one in found.items():
         if one.following is Following.OLD and one.serial is not None and (one.serial - has[1]) % 2**32 < 2**31:
-            text = f"{where}: does not have the new data, and does not take it by itself: its serial, {one.serial}, is"
-            told[where] = replace(one, text=f"{text} not below {has[1]}, which {has[0]} has; raise that one")
+            text = (
+                f"{one.text}; if it copies the zone from {has[0]}, it takes nothing until the serial there, {has[1]},"
+            )
+            told[where] = replace(one, text=f"{text} is above its own: raise that one")
     return told
 
 
