@@ -307,8 +307,16 @@ class Daemon:
         if affair.busy or self._leaving is not None:
             return
         decision = self.mind.conclude(service, now=self._clocks.monotonic())
-        if isinstance(decision, Move):
+        if isinstance(decision, Move) and not self._is_read_anew(service):
             self._start_move(service, decision)
+
+    def _is_read_anew(self, service: str) -> bool:
+        """Tell whether the zone, of which no more is known than before our last plan, is just being read.
+
+        Where the road is silent that takes longer than a round, and a move would be refused for that plan of our own.
+        """
+        known = self.mind.affairs[service].reading.epoch
+        return service in self._reading and known < self.works.journal.highest_epoch(service)
 
     def _start_move(self, service: str, move: Move) -> None:
         affair = self.mind.affairs[service]
@@ -368,6 +376,8 @@ class Daemon:
         if attended.followers is not None:
             self.mind.follows(service, attended.followers)
         self.mind.read(service, attended.reading)
+        if attended.reading.epoch < self.works.journal.highest_epoch(service):
+            self._read_zone(service)  # a plan of ours came meanwhile
         if self.mind.asks_again(service, self._clocks.monotonic()):
             future = self.works.naming.submit(moving.is_let_in, self.works, service)
             self._later(future, lambda let_in: self.mind.lets_us_in(service) if let_in is True else None)

@@ -275,6 +275,24 @@ def test_a_move_that_could_not_be_made_alarms_nobody_once_it_could(site: Publish
     assert site.served_at("milan")
 
 
+def test_a_move_that_cannot_be_made_for_long_is_told_by_its_cause_alone(site: Publisher, lab: Lab) -> None:
+    """
+    The road to the zone swallows everything, so that reading the zone takes longer than a round of looks: what is known
+    of the zone is older than our last try, which moved nobody, and nobody else did.
+    """
+    road = lab.proxy("127.0.0.1", site.primary.port)
+    site.configure(servers=[f"127.0.0.1:{road.port}"])
+    watch(site)
+    road.stall()
+    site.hosts["milan"].kill()
+    until(lambda: "no road" in site.service()["protected"]["why"], 30, "a move that cannot be made")
+
+    steadily(lambda: "no road" in site.service()["protected"]["why"], 12, "the cause")
+    assert not [what for what in told(site) if "since this was decided" in what]
+    road.resume()
+    until(lambda: site.served_at("lyon"), 30, "readers to be moved")
+
+
 def test_a_name_server_that_refused_us_is_asked_again_whether_it_does(site: Publisher) -> None:
     """
     The host came back before anybody mended the key: nothing is due any more, so only a proof can show that the next
