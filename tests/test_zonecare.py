@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -23,6 +21,7 @@ from mirrord.switches import Endpoint
 from mirrord.switches.zonecare import look_after, name_servers_of
 from tests.conftest import Lab
 from tests.lab.nameserver import NameServer, zone_text
+from tests.lab.processes import root_prefix
 from tests.switching import human
 
 DAY = 86_400
@@ -115,14 +114,9 @@ def above(lab: Lab) -> Callable[..., Above]:
     address = f"127.0.{100 + os.getpid() % 100}.53"
 
     def make(zone: str, *records: str) -> Above:
-        with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as trying:
-            try:
-                trying.bind((address, 53))
-            except PermissionError:
-                pytest.skip("port 53 is for root here")
         delegation = [f"{zone}. 259200 NS ns1.{zone}.", f"ns1.{zone}. 259200 A 127.0.0.1"]
         text = zone_text("org", delegation).replace("ns1 A 127.0.0.1", f"ns1 A {address}")
-        parent = lab.knot("org", text, address=address, port=53)
+        parent = lab.knot("org", text, address=address, port=53, prefix=root_prefix())
         child = lab.knot(zone, zone_text(zone, records))
         resolver = lab.unbound(parent, child)
         return Above(parent, child, Endpoint(resolver.address, resolver.port))
