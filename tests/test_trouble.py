@@ -59,6 +59,20 @@ def test_a_state_folder_that_is_gone_keeps_nobody_from_being_moved(site: Publish
     until(lambda: site.served_at("lyon"), 30, "readers to be moved")
 
 
+def test_who_moves_readers_by_hand_on_a_full_disk_is_told_that_they_were_moved(site: Publisher, lab: Lab) -> None:
+    """A lock without its note is no reason to call a move failed that was made."""
+    disk = lab.small_disk(8_192)
+    site.settings["state"] = str(disk.folder / "state")
+    site.configure()
+    assert site.verb("sync")["exit"] == 0
+    assert site.verb("switch", "web", "milan", "--yes")["exit"] == 0
+    disk.fill()
+
+    moved = site.verb("switch", "web", "lyon", "--yes")
+    assert (moved["exit"], moved.get("result")) == (0, "done"), moved
+    assert site.served_at("lyon")
+
+
 def test_a_wall_clock_set_a_day_forward_stops_automatic_moves_and_set_back_stops_no_job(
     site: Publisher, tmp_path: Path
 ) -> None:

@@ -14,9 +14,9 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from io import FileIO
 from pathlib import Path
 from threading import Event as Flag
-from typing import TextIO
 
 from mirrord.comparing import Comparer
 from mirrord.config import Settings
@@ -118,7 +118,7 @@ class Works:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as e:
                 file.seek(0)
-                pid, _, holders_note = file.read().strip().partition(" ")
+                pid, _, holders_note = file.read().decode("utf-8", "replace").strip().partition(" ")
                 raise Locked(
                     f"{what}: another mirrord of this machine (process {pid or 'unknown'}) is at it; wait for it",
                     holder=holders_note,
@@ -129,17 +129,17 @@ class Works:
             finally:
                 _note(file, "")
 
-    def _lock_file(self, what: str) -> TextIO | None:
+    def _lock_file(self, what: str) -> FileIO | None:
         """Open a lock; None where there is none and the disk is full or broken, which must keep nobody from moving."""
         path = self.directory / LOCKS / f"{what}.lock"
         try:
-            return path.open("a+", encoding="utf-8")
+            return path.open("ab+", buffering=0)
         except OSError as e:
             if e.errno not in _UNWRITABLE:
                 raise Refused(f"{what}: locking {path.parent}: {e.strerror or e}; mend the folder") from e
             why = e.strerror
         try:
-            return path.open(encoding="utf-8")
+            return path.open("rb", buffering=0)
         except OSError:
             _log.warning("%s: locking %s: %s; going on without that lock", what, path.parent, why)
             return None
@@ -163,12 +163,14 @@ class Works:
         self.journal.close()
 
 
-def _note(file: TextIO, text: str) -> None:
-    """Write who holds a lock; the lock holds without it, also where the disk is full."""
+def _note(file: FileIO, text: str) -> None:
+    """Write who holds a lock; the lock holds without it, also where the disk is full.
+
+    The file has no buffer: what could not be written would be tried again, and fail, where the lock is let go.
+    """
     with contextlib.suppress(OSError):
         file.truncate(0)
-        file.write(text)
-        file.flush()
+        file.write(text.encode())
 
 
 def become_owner(directory: Path) -> None:
