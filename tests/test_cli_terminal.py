@@ -275,6 +275,16 @@ def test_ctrl_c_breaks_off_what_this_process_does_itself(lab: Lab) -> None:
         assert told == "mirrord: sync: interrupted; the next try continues where this one stopped\n"
 
 
+def test_an_interrupt_before_there_is_a_verb_is_no_fault(environment: dict[str, str], tmp_path: Path) -> None:
+    """Whoever mistypes presses Ctrl-C at once, while the libraries are being loaded."""
+    (tmp_path / "early").mkdir()
+    (tmp_path / "early" / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    path = f"{tmp_path / 'early'}:{environment['PYTHONPATH']}"
+
+    found = in_pipes({**environment, "PYTHONPATH": path}, "status")
+    assert (found.returncode, found.stdout, found.stderr) == (130, "", "")
+
+
 def test_a_reader_that_went_away_ends_it_quietly(environment: dict[str, str], desk: ScriptedDesk) -> None:
     """`mirrord history | head -1` is no fault of anybody."""
     event: dict[str, Any] = {
@@ -296,6 +306,41 @@ def test_a_reader_that_went_away_ends_it_quietly(environment: dict[str, str], de
         os.close(writer)
 
         assert (found.returncode, found.stderr) == (128 + signal.SIGPIPE, b"")
+
+
+def shell(environment: dict[str, str], command: str) -> subprocess.CompletedProcess[str]:
+    """Have a shell run a command of mirrord; Python would not close the streams, or lead them elsewhere."""
+    return subprocess.run(
+        ["sh", "-c", f'exec "{sys.executable}" -m mirrord {command}'],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("command", ["history", "history --json", "config example", "--help"])
+def test_a_result_that_cannot_be_written_is_told(environment: dict[str, str], desk: ScriptedDesk, command: str) -> None:
+    """A full disk under `mirrord history > FILE` is no fault of mirrord, and half a result is none."""
+    desk.answers["history"] = {"events": []}
+
+    found = shell(environment, f"{command} > /dev/full")
+    told = "mirrord: the result cannot be written to standard output: No space left on device\n"
+    assert (found.returncode, found.stderr) == (1, told)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-", "2> /dev/full"])
+def test_readers_are_moved_also_where_nothing_can_be_said(
+    environment: dict[str, str], desk: ScriptedDesk, closed: str
+) -> None:
+    """Whatever a script of somebody's closes, or leads to a full disk: the order is carried out, and the code true."""
+    desk.answers["switch"] = lambda asked: plan() if asked["dry_run"] else moved("partial")
+
+    found = shell(environment, f"switch web lyon --yes {closed}")
+    assert [asked["dry_run"] for _, asked in desk.asked] == [True, False]
+    assert (found.returncode, "Traceback" in found.stderr) == (3, False)
 
 
 def test_names_that_are_not_utf_8_break_no_terminal(environment: dict[str, str], desk: ScriptedDesk) -> None:

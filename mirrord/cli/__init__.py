@@ -23,9 +23,14 @@ from __future__ import annotations
 def main() -> None:
     """Do what the command line says and end the process."""
     collect_nothing_yet()
-    from mirrord.cli.ending import leave, run
+    try:
+        from mirrord.cli.ending import leave, open_what_is_closed, run
 
-    leave(run())
+        open_what_is_closed()
+        code = run()
+    except KeyboardInterrupt:  # before there was a verb that could say so
+        raise SystemExit(130) from None
+    leave(code)
 
 
 def collect_nothing_yet() -> None:

@@ -1,7 +1,8 @@
 """How does a verb end?
 
 Whatever happens becomes one sentence (or one JSON object with `error`) and an exit code; never a traceback for what a
-person or a network did. A reader that went away (`| head`) ends it quietly.
+person, a network or a disk did. A reader that went away (`| head`) ends it quietly; where the result cannot be written,
+as on a full disk, that is said.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import typer
 
@@ -105,6 +106,8 @@ def guarded(act: Callable[[], int], *, as_json: bool) -> int:
     except KeyboardInterrupt:
         return _say(Cancelled("interrupted"), as_json=as_json)
     except Exception as e:  # noqa: BLE001 - the last resort, for what nobody foresaw
+        if why := _cannot_take(sys.stdout):
+            return _say(MirrordError(f"the result cannot be written to standard output: {why}"), as_json=False)
         _log.info("where it happened", exc_info=e)
         what = "a fault of mirrord itself, please report it (-v shows where it happened)"
         return _say(MirrordError(f"{what}: {type(e).__name__}: {e}"), as_json=as_json)
@@ -118,30 +121,64 @@ def _say(error: MirrordError, *, as_json: bool) -> int:
         if as_json:
             from mirrord.control.server import describe
 
-            sys.stdout.write(json.dumps({"schema": 1, "error": describe(error)}, indent=2) + "\n")
-            sys.stdout.flush()
+            _cannot_take(sys.stdout, json.dumps({"schema": 1, "error": describe(error)}, indent=2) + "\n")
         who = "" if isinstance(error, BadConfig) else "mirrord: "  # its lines begin with the file's name
-        for line in str(error).splitlines():
-            sys.stderr.write(f"{who}{clean(line)}\n")
+        _cannot_take(sys.stderr, "".join(f"{who}{clean(line)}\n" for line in str(error).splitlines()))
     except BrokenPipeError:
         return _quiet()
     return error.exit_code
 
 
+def _cannot_take(stream: TextIO, text: str = "") -> str | None:
+    """Write; say why it, or what was written before, cannot be had, and lead the stream nowhere. None: it can.
+
+    Raises BrokenPipeError.
+    """
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as e:
+        _lead_nowhere(stream)
+        return e.strerror or str(e)
+    return None
+
+
 def _quiet() -> int:
     """Nobody reads any more: let nothing complain about it, not even the interpreter's last flush."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    with suppress(OSError):
-        os.dup2(nowhere, sys.stdout.fileno())
+    _lead_nowhere(sys.stdout)
     return _PIPE
+
+
+def _lead_nowhere(stream: TextIO) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with suppress(OSError, ValueError):
+        os.dup2(nowhere, stream.fileno())
+
+
+def open_what_is_closed() -> None:
+    """Have three standard streams, also where whoever started us closed some (`>&-`).
+
+    A file or a connection that is opened later would get the number of one, and what is said be written into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            stream = os.fdopen(number, "w" if number else "r", encoding="utf-8")
+            setattr(sys, name, stream)
 
 
 def leave(code: int) -> NoReturn:
     """End the process; workers that still wait for a resolver or a silent peer are not waited for."""
-    with suppress(OSError, ValueError):
-        sys.stdout.flush()
-    with suppress(OSError, ValueError):
-        sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            _lead_nowhere(stream)  # or the interpreter would complain, and end with another code
     if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
         os._exit(code)
     sys.exit(code)

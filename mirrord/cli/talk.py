@@ -55,8 +55,13 @@ class Talk:
             self._finish(event["mirror"])
 
     def say(self, text: str, style: str = "") -> None:
-        """Say a sentence to the person, not to what reads the result."""
-        self.err.print(words.clean(text), style=style or None, markup=False, highlight=False, soft_wrap=True)
+        """Say a sentence to the person, not to what reads the result; where that cannot be written, go on without."""
+        try:
+            self.err.print(words.clean(text), style=style or None, markup=False, highlight=False, soft_wrap=True)
+        except BrokenPipeError:
+            raise
+        except OSError:
+            pass  # a log file on a full disk, say: readers are moved all the same
 
     def warn(self, text: str) -> None:
         """Say something that should not be passed over."""
