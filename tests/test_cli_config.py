@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -55,6 +56,28 @@ def test_a_check_for_scripts_is_one_object(mirrord: Type, configured: Path) -> N
 
     assert (found["schema"], found["file"], found["ok"]) == (1, str(configured), True)
     assert (found["warnings"], len(found["secrets"]), found["zones"]) == ([], 4, [])
+
+
+def test_keys_that_cannot_be_used_are_told_before_they_are_needed(mirrord: Type, configured: Path) -> None:
+    """A key with a passphrase, or the name server's whole clause: an outage is no time to learn of it."""
+    folder = configured.parent
+    for name, options in (("signing_ed25519", ["-t", "ed25519", "-N", "word"]), ("sftp_ed25519", ["-t", "ed25519"])):
+        subprocess.run(["ssh-keygen", "-q", "-N", "", *options, "-f", folder / name], check=True)
+    (folder / "tsig").write_text("not-base64!")
+    (folder / "tsig").chmod(0o600)
+    authorities = folder / "ca.pem"
+    authorities.write_text("nothing")
+    configured.write_text(configured.read_text().replace("port = 8443", f'port = 8443\nca_file = "{authorities}"'))
+
+    found = mirrord("config", "check", "--json").json
+    [signing, tsig] = found["secrets"]
+    assert signing.startswith(f"signing key file {folder}/signing_ed25519: is protected by a passphrase")
+    assert tsig == "the TSIG secret of web is not base64; it is the value of `secret` in the server's own key"
+    assert found["warnings"] == [f'mirror "lyon": http.ca_file: {authorities} has no certificate in PEM format']
+
+    (folder / "sftp_ed25519").write_text("no key")
+    found = mirrord("config", "check", "--json").json
+    assert [text for text in found["secrets"] if text.startswith("lyon: reading the private key: it is not")]
 
 
 def test_a_name_that_is_a_cname_is_refused_online(mirrord: Type, configured: Path, lab: Lab) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import ssl
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,15 +14,16 @@ from typing import Any
 from mirrord.cli.talk import Talk
 from mirrord.cli.words import many
 from mirrord.config import Settings, find, load, missing_secrets
-from mirrord.errors import BadConfig, Unavailable
+from mirrord.errors import BadConfig, MirrordError, Unavailable
 from mirrord.switches import DnsSettings, open_switch
 
 
 def check_file(talk: Talk, flag: Path | None, *, online: bool) -> int:
     """Say everything that is wrong, and what a person should know. Raises BadConfig."""
     settings = load(find(flag))
-    secrets = missing_secrets(settings)
-    warnings = [*settings.warnings, *_no_source(settings)]
+    missing = missing_secrets(settings)
+    secrets = [*missing, *(text for text in _unfit(settings) if text not in missing)]
+    warnings = [*settings.warnings, *_no_source(settings), *_no_authorities(settings)]
     zones = _ask_zones(settings) if online else []
     if talk.as_json:
         talk.result(
@@ -44,6 +47,49 @@ def _no_source(settings: Settings) -> Iterator[str]:
     """Say that the source is not there; it may be a disk that is mounted later."""
     if settings.source is not None and not settings.source.path.is_dir():
         yield f"source.path: {settings.source.path} is no folder; while it is not there nothing is published"
+
+
+def _no_authorities(settings: Settings) -> Iterator[str]:
+    """Say which file of authorities has none: every look would find every certificate invalid."""
+    for mirror in settings.mirrors:
+        file = mirror.http.ca_file
+        if settings.site.https and file is not None and file.is_file():
+            try:
+                ssl.create_default_context(cafile=file)
+            except ssl.SSLError:
+                yield f'mirror "{mirror.name}": http.ca_file: {file} has no certificate in PEM format'
+            except OSError as e:
+                yield f'mirror "{mirror.name}": http.ca_file: {file} cannot be read: {e.strerror or e}'
+
+
+def _unfit(settings: Settings) -> Iterator[str]:
+    """Say of each secret that is there why it cannot be used, before it is needed at night; asks nobody."""
+    from mirrord.hosts.sftp.session import private_key
+
+    tries: list[Callable[[], object]] = []
+    if settings.signing is not None and settings.signing.key is not None:
+        tries.append(settings.signing_key)
+    tries += [
+        partial(private_key, settings.account(mirror.name)) for mirror in settings.mirrors if mirror.sftp is not None
+    ]
+    for service in settings.services:
+        way = settings.switch(service.name)
+        if isinstance(way, DnsSettings):
+            tries.append(partial(_try_tsig, way))
+    for attempt in tries:
+        try:
+            attempt()
+        except BadConfig as e:
+            yield from e.faults
+        except MirrordError as e:
+            yield str(e)
+
+
+def _try_tsig(settings: DnsSettings) -> None:
+    try:
+        settings.tsig.octets()
+    except ValueError as e:
+        raise BadConfig([f"the TSIG secret of {settings.service} {e}"]) from None
 
 
 def _ask_zones(settings: Settings) -> list[str]:

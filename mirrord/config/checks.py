@@ -374,7 +374,10 @@ def _looking_fits(draft: Draft) -> None:
         if site is not None and site.https and http.port == 80:
             draft.warn(("mirror", index, "http", "port"), "is 80, but site.url is https: TLS is expected there")
         if http.ca_file is not None and not http.ca_file.is_file():
-            draft.warn(("mirror", index, "http", "ca_file"), f"{http.ca_file} is not there")
+            draft.warn(
+                ("mirror", index, "http", "ca_file"),
+                f"{http.ca_file} {'is no file' if http.ca_file.exists() else 'is not there'}",
+            )
     if draft.probe is not None and draft.probe.timeout > draft.probe.every:
         draft.warn(
             ("probe", "timeout"),

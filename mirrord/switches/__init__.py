@@ -16,6 +16,8 @@ in `mirrord.decide`.
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -103,6 +105,16 @@ class Tsig:
     """`hmac-sha256` and its like."""
     secret: Callable[[], str] = field(repr=False)
     """Reads the secret, base64 as in name servers' own key files; raises MirrordError. Called for each update."""
+
+    def octets(self) -> bytes:
+        """Read the secret as it signs. Raises MirrordError, and ValueError where it is not base64."""
+        try:
+            found = base64.b64decode("".join(self.secret().split()), validate=True)
+        except (binascii.Error, ValueError):
+            found = b""
+        if not found:
+            raise ValueError("is not base64; it is the value of `secret` in the server's own key")
+        return found
 
 
 @dataclass(frozen=True, slots=True)

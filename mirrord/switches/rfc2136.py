@@ -23,8 +23,6 @@ the update is sent over the same connection: until then nothing was sent, and th
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import struct
 import time
@@ -228,15 +226,10 @@ class Rfc2136:
         return f"{self._settings.service}: updating {self._settings.zone}"
 
     def _key(self) -> dns.tsig.Key:
-        text = "".join(self._settings.tsig.secret().split())
         try:
-            secret = base64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError):
-            secret = b""
-        if not secret:
-            raise Refused(
-                f"{self._doing}: the TSIG secret is not base64; it is the value of `secret` in the server's own key"
-            )
+            secret = self._settings.tsig.octets()
+        except ValueError as e:
+            raise Refused(f"{self._doing}: the TSIG secret {e}") from None
         return dns.tsig.Key(self._key_name, secret, self._algorithm)
 
     def _send_over(self, road: Endpoint, update: dns.update.UpdateMessage, key: dns.tsig.Key) -> tuple[Sent, bool]:

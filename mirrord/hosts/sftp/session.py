@@ -324,7 +324,7 @@ class SftpFiles:
 
         Raises Unavailable, Silent where not a word came in that time, Refused, BadConfig.
         """
-        keys = _pinned_key(account), _private_key(account)
+        keys = _pinned_key(account), private_key(account)
         deadline = Deadline.after(timeout)
         whose = _whose(account)
         count = min(channels, MANNERS.of(whose).channels)
@@ -788,7 +788,7 @@ def _pinned_key(account: Account) -> tuple[str, bytes]:
     return kind, key
 
 
-def _private_key(account: Account) -> paramiko.PKey:
+def private_key(account: Account) -> paramiko.PKey:
     """Fetch and read the private key. Raises Refused, and BadConfig where it cannot be fetched."""
     text = account.key().decode("utf-8", "replace")
     where = f"{account.mirror}: reading the private key"
