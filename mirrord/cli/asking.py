@@ -6,6 +6,7 @@ shown.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +101,8 @@ def duration(text: str | None, option: str) -> float | None:
 def moment(text: str | None, option: str) -> float | None:
     """Read an option's time into Unix seconds. Raises BadUsage.
 
-    ISO 8601 in our own time where it names no other, `HH:MM`, which is the last such, or `@` and Unix seconds.
+    ISO 8601 in our own time where it names no other, `HH:MM` or `HH:MM:SS`, which is the last such, or `@` and Unix
+    seconds. A minute, a second or a day is meant to its end: the history shows times cut, and what it shows is found.
     """
     from datetime import datetime, timedelta
 
@@ -108,14 +110,25 @@ def moment(text: str | None, option: str) -> float | None:
         return None
     now = datetime.now().astimezone()
     try:
-        if len(text) <= 8 and ":" in text:
-            today = datetime.combine(now.date(), datetime.strptime(text, "%H:%M").time()).astimezone()  # noqa: DTZ007
-            return (today if today <= now else today - timedelta(days=1)).timestamp()
         if text.startswith("@"):
             return datetime.fromtimestamp(float(text[1:])).astimezone().timestamp()
-        return datetime.fromisoformat(text).astimezone().timestamp()
+        if len(text) <= 8 and ":" in text:
+            form = "%H:%M:%S" if text.count(":") == 2 else "%H:%M"
+            today = datetime.combine(now.date(), datetime.strptime(text, form).time()).astimezone()  # noqa: DTZ007
+            found = today if today <= now else today - timedelta(days=1)
+        else:
+            found = datetime.fromisoformat(text).astimezone()
+        return found.timestamp() + _left_open(text)
     except (ValueError, OverflowError, OSError):
         raise BadUsage(f'{option}: should be a time such as "03:15" or "2026-11-22 03:15", is "{text}"') from None
+
+
+def _left_open(text: str) -> float:
+    """Return the seconds to the end of the day, minute or second that a time names."""
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+        return 86_399.999
+    clock = re.fullmatch(r"(?:\S+[T ])?\d?\d:\d\d(:\d\d)?(?:Z|[+-]\d\d:?\d\d)?", text)
+    return 0.0 if clock is None else 0.999 if clock[1] else 59.999
 
 
 def agree(talk: Talk, question: str, *, yes: bool) -> None:
