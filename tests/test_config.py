@@ -406,7 +406,14 @@ def test_what_a_person_should_know_is_a_warning(write: Write, text: str, warning
     [
         pytest.param('[site]\nname = "x\n', "2: is not TOML: Illegal character", id="quote"),
         pytest.param("[probe]\nevery = 15m\n", '; put the value in quotes: key = "value"', id="no quotes"),
-        pytest.param("[site]\n[site]\n", "mirrord.toml:2: is not TOML: Cannot declare ('site',) twice", id="twice"),
+        pytest.param("[site]\n[site]\n", "mirrord.toml:2: is not TOML: [site] stands twice", id="twice"),
+        pytest.param("[probe]\nrise = 2\nrise = 3\n", "mirrord.toml:3: is not TOML: rise stands twice", id="key twice"),
+        pytest.param("[mirror]\n[[mirror]]\n", "2: is not TOML: [[mirror]] stands above already", id="two kinds"),
+        pytest.param(
+            '[[mirror]]\nname = "milan"\n[mirror.sftp]\n\n[mirror.sftp]\n',
+            "5: is not TOML: [mirror.sftp] stands twice; each mirror and each service begins with",
+            id="a forgotten head",
+        ),
         pytest.param("[site]\nx = [1,\n", "mirrord.toml:2: is not TOML:", id="end of file"),
         pytest.param("", "mirrord.toml: [site] is missing", id="empty"),
     ],
@@ -414,6 +421,14 @@ def test_what_a_person_should_know_is_a_warning(write: Write, text: str, warning
 def test_a_file_that_is_no_toml_is_refused_with_its_line(write: Write, text: str, fault: str) -> None:
     """The commonest slip is a missing quote; the line is what helps."""
     assert fault in faults(write(text))[0]
+
+
+def test_a_mark_in_front_of_the_text_is_passed_over(tmp_path: Path) -> None:
+    """Editors on other systems write one; nobody sees it."""
+    file = tmp_path / "mirrord.toml"
+    file.write_text(GOOD, encoding="utf-8-sig")
+
+    assert load(file).site.name == "example"
 
 
 def test_a_file_that_is_not_there_says_how_to_begin(tmp_path: Path) -> None:

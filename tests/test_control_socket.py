@@ -14,7 +14,7 @@ import pytest
 
 from mirrord.control.client import Client, is_there
 from mirrord.control.server import ControlServer, Talk
-from mirrord.errors import Conflict, Locked, NoAnswer
+from mirrord.errors import Conflict, Locked, NoAnswer, Refused
 
 
 def desk(verb: str, arguments: Mapping[str, Any], talk: Talk, who: str) -> dict[str, Any]:
@@ -50,6 +50,17 @@ def test_a_verb_reaches_the_desk_with_its_arguments_and_its_asker(server: Contro
 
     assert result == {"verb": "hold", "arguments": {"service": "web"}, "who": getpass.getuser()}
     assert said == [{"event": "say", "text": "working"}]
+
+
+def test_what_is_no_socket_is_left_alone_and_named(tmp_path: Path) -> None:
+    """A folder, or a file of somebody's, is in the way: "address already in use" would not lead there."""
+    file = tmp_path / "notes"
+    file.write_text("mine")
+
+    for path in (tmp_path, file):
+        with pytest.raises(Refused, match=f"{path}: listening for verbs: something that is no socket stands there"):
+            ControlServer(path, desk)
+    assert file.read_text() == "mine"
 
 
 def test_the_socket_is_for_owner_and_group_only(server: ControlServer) -> None:

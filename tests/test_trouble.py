@@ -12,11 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.config import load
+from mirrord.control.works import Works
+from mirrord.errors import Refused
 from tests.conftest import Lab
 from tests.lab.processes import halt, send
 from tests.lab.publisher import Publisher, publisher
 from tests.lab.sftp import make_key, public_line
 from tests.lab.waiting import steadily, until
+from tests.test_config import GOOD
 
 FAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 
@@ -71,6 +75,41 @@ def test_who_moves_readers_by_hand_on_a_full_disk_is_told_that_they_were_moved(s
     moved = site.verb("switch", "web", "lyon", "--yes")
     assert (moved["exit"], moved.get("result")) == (0, "done"), moved
     assert site.served_at("lyon")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """Where the state folder of a configuration should be."""
+    (tmp_path / "mirrord.toml").write_text(GOOD.replace("/var/lib/mirrord", "state"))
+    return tmp_path / "state"
+
+
+def test_a_file_in_place_of_the_state_folder_is_called_that(state: Path) -> None:
+    """The advice to give it to another user would lead nowhere."""
+    state.write_text("")
+
+    with pytest.raises(Refused, match="opening the state folder: a file stands there; name a folder"):
+        Works(load(state.parent / "mirrord.toml"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed")
+def test_who_may_not_enter_the_state_folder_is_told_whose_it_is(state: Path) -> None:
+    """A member of the daemon's group types `mirrord doctor`: the folder is well as it is."""
+    state.mkdir(mode=0o750)
+    state.parent.chmod(0o711)
+    settings = load(state.parent / "mirrord.toml")
+    child = os.fork()
+    if child == 0:
+        os.chdir(state.parent)  # the folders above it are for nobody but us
+        os.setresuid(65534, 65534, 65534)
+        try:
+            Works(settings.model_copy(update={"state": settings.state.model_copy(update={"directory": Path("state")})}))
+        except Refused as e:
+            os._exit(0 if str(e).endswith("Permission denied; it belongs to root; use sudo") else 3)
+        os._exit(2)
+
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
 
 
 def test_a_wall_clock_set_a_day_forward_stops_automatic_moves_and_set_back_stops_no_job(

@@ -25,6 +25,7 @@ from mirrord.errors import BadConfig
 DEFAULT_FILE = Path("/etc/mirrord/mirrord.toml")
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 _NEEDS_QUOTES = re.compile(r"^\s*[\w.-]+\s*=\s*[\w./:@-]+\s*(?:#.*)?$")
+_HEAD = re.compile(r"\s*\[.*\]")
 
 
 def find(flag: Path | None) -> Path:
@@ -72,7 +73,7 @@ def _context(file: Path) -> dict[str, Any]:
 
 def _read(file: Path) -> str:
     try:
-        return file.read_bytes().decode()
+        return file.read_bytes().decode("utf-8-sig")  # some editors put a mark in front
     except FileNotFoundError:
         advice = "name the configuration with -c FILE or MIRRORD_CONFIG, or begin with"
         raise BadConfig([f"{file}: no such file; {advice}: mirrord config example > {file}"]) from None
@@ -92,9 +93,20 @@ def _parse(file: Path, text: str) -> dict[str, Any]:
         rows = text.splitlines()
         line = int(match[1]) if match and match[1] else max(len(rows), 1)
         row = rows[line - 1] if line <= len(rows) else ""
-        hint = '; put the value in quotes: key = "value"' if _NEEDS_QUOTES.match(row) else ""
         what = said[: match.start()] if match else said
-        raise BadConfig([f"{file}:{line}: is not TOML: {what}{hint}"]) from None
+        raise BadConfig([f"{file}:{line}: is not TOML: {_plainly(what, row)}"]) from None
+
+
+def _plainly(said: str, row: str) -> str:
+    """Put what tomllib says of a line into words of the file's own."""
+    head = _HEAD.match(row)
+    if head and said.startswith("Cannot declare"):
+        return f"{head[0].strip()} stands twice; each mirror and each service begins with a [[mirror]] or [[service]]"
+    if head and said == "Cannot overwrite a value":
+        return f"{head[0].strip()} stands above already as something else: [[mirror]] and [[service]] have two brackets"
+    if said == "Cannot overwrite a value":
+        return f"{row.partition('=')[0].strip()} stands twice"
+    return said + ('; put the value in quotes: key = "value"' if _NEEDS_QUOTES.match(row) else "")
 
 
 def _draft(data: Mapping[str, Any], context: Mapping[str, Any]) -> Draft:

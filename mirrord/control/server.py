@@ -85,6 +85,8 @@ def _make_room(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise Refused(f"{path.parent}: making the socket's folder: {e.strerror or e}; set control.socket") from e
+    if path.exists() and not path.is_socket():
+        raise Refused(f"{path}: listening for verbs: something that is no socket stands there; set control.socket")
     if not path.is_socket():
         return
     with socket.socket(socket.AF_UNIX) as probe:

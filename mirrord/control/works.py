@@ -48,8 +48,8 @@ class Works:
         self.stop = Flag()
         self.directory = settings.state.directory
         become_owner(self.directory)
-        _make(self.directory)
-        _make(self.directory / LOCKS)
+        _make(self.directory, self.directory)
+        _make(self.directory / LOCKS, self.directory)
         self.journal = Journal(self.directory / JOURNAL)
         self.accounts = Accounts(self.journal)
         self.store = Store(self.directory / STORE, settings.site.name)
@@ -194,11 +194,24 @@ def become_owner(directory: Path) -> None:
     os.setuid(there.st_uid)
 
 
-def _make(directory: Path) -> None:
+def _make(directory: Path, state: Path) -> None:
+    """Make a folder in the state folder, or that itself. Raises Refused."""
     try:
         directory.mkdir(mode=0o750, parents=True, exist_ok=True)
-    except OSError as e:
+    except (FileExistsError, NotADirectoryError) as e:
         raise Refused(
-            f"{directory}: opening the state folder: {e.strerror or e}; give it to the user who runs mirrord, or set"
-            " state.directory"
+            f"{directory}: opening the state folder: a file stands there; name a folder in state.directory"
         ) from e
+    except OSError as e:
+        raise Refused(f"{directory}: opening the state folder: {e.strerror or e}; {_way_in(state)}") from e
+
+
+def _way_in(state: Path) -> str:
+    """Say what to do where we may not write there: `doctor` by a member of the daemon's group, say."""
+    with contextlib.suppress(OSError, KeyError):
+        import pwd
+
+        owner = state.stat().st_uid
+        if owner != os.geteuid():
+            return f"it belongs to {pwd.getpwuid(owner).pw_name}; use sudo"
+    return "give it to the user who runs mirrord, or set state.directory"
