@@ -84,7 +84,7 @@ def test_a_reader_verifies_a_folder_with_only_the_public_key(
 
     assert typed.code == 0
     assert typed.out.startswith("intact: every file is as it was signed (snapshot 1 of ")
-    assert f"signed by {key.public.fingerprint}" in typed.out
+    assert f'signed by {key.public.fingerprint} for the site "example"\n' in typed.out
 
 
 def test_assets_that_linger_are_counted_for_the_reader(
@@ -159,6 +159,7 @@ def test_a_copy_on_the_web_is_verified_like_a_folder(
 
     assert (whole.code, altered.code) == (0, 4)
     assert whole.out.startswith("intact: every file is as it was signed")
+    assert altered.out.startswith("altered: 1 file altered, 'a/page.html' first (")
     assert "  altered: a/page.html has other bytes\n" in altered.out
 
 

@@ -126,7 +126,8 @@ def _read(file: Path) -> bytes:
 def _show(talk: Talk, verdict: CopyVerdict) -> None:
     talk.line(verdict.text, _STYLES.get(verdict.kind, "bold red"))
     if verdict.signed_by is not None:
-        talk.line(f"signed by {verdict.signed_by}")
+        site = f' for the site "{verdict.snapshot.site}"' if verdict.snapshot is not None else ""
+        talk.line(f"signed by {verdict.signed_by}{site}")
     found: Mapping[str, Any] = verdict.as_json()
     _list(talk, "altered", [f"{one['path']} {one['why']}" for one in found["altered"]])
     _list(talk, "missing", found["missing"])

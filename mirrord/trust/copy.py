@@ -436,7 +436,7 @@ class _Look:
         which = f"snapshot {snapshot.serial} of {stamp(snapshot.created)}"
         blind = [] if copy.extra_visible else ["files that do not belong there cannot be seen over HTTP"]
         if skipped:
-            blind.insert(0, f"{skipped} files were not looked at")
+            blind.insert(0, f"{_files(skipped)} not looked at")
         if found.lingering:
             blind.append(_count(found.lingering))
         text = f"{kind.value}: {why} ({'; '.join([which, f'{checked} of {snapshot.files} files compared', *blind])})"
@@ -466,14 +466,15 @@ class _Look:
 
     def _kind(self, snapshot: Snapshot, found: _Found, skipped: int) -> tuple[Kind, str]:
         extra = found.extra
-        counts = {"altered": len(found.altered), "missing": len(found.missing), "that do not belong there": len(extra)}
+        strange = "that does not belong there" if len(extra) == 1 else "that do not belong there"
+        counts = {"altered": len(found.altered), "missing": len(found.missing), strange: len(extra)}
         if any(counts.values()):
-            said = ", ".join(f"{count} files {what}" for what, count in counts.items() if count)
+            said = ", ".join(f"{_files(count)} {what}" for what, count in counts.items() if count)
             first = next(iter([*found.altered, *found.missing, *extra]))
             return Kind.ALTERED, f"{said}, {quote(first)} first"
         if found.unread:
             path, why = next(iter(found.unread.items()))
-            what = f"{len(found.unread)} files cannot be read, {quote(path)} first: {why}" if path else why
+            what = f"{_files(len(found.unread))} cannot be read, {quote(path)} first: {why}" if path else why
             return Kind.UNVERIFIABLE, what
         newest = self._asked.newest
         right = f"{'what was looked at' if skipped else 'every file'} is as it was signed"
@@ -483,9 +484,13 @@ class _Look:
             expected = stamp(snapshot.next_expected)
             return (
                 Kind.OUTDATED,
-                f"every file is as it was signed, but a newer snapshot was to be expected by {expected}",
+                f"{right}, but a newer snapshot was to be expected by {expected}",
             )
         return Kind.INTACT, right
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"
 
 
 def _count(lingering: Sequence[Lingering]) -> str:
