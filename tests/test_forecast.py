@@ -71,6 +71,7 @@ MILAN = Certificate("milan", "www.example.org", 60.0, renewed=True, seen_for=100
         pytest.param(clock(400.0), Level.BAD, "400 s", id="a clock too far off"),
         pytest.param(disk("lyon", 10**9, 10**8), Level.GOOD, "1 GB are free", id="room"),
         pytest.param(disk("lyon", 10**6, 10**8), Level.WARN, "100 MB", id="no room"),
+        pytest.param(disk("controller", 0, 0), Level.BAD, "0 B are free", id="a full disk under an empty store"),
         pytest.param(disk("lyon", None, 10**8), Level.UNKNOWN, "does not say", id="nobody says"),
         pytest.param(snapshots(None, None, 2.0), Level.BAD, "no snapshot", id="an empty store"),
         pytest.param(snapshots(30.0, 0.3, 2.0), Level.GOOD, "30 days old", id="a quiet site, signed today"),

@@ -276,6 +276,8 @@ def disk(about: str, free: int | None, need: int) -> Finding:
     if free is None:
         return Finding(about, "disk", Level.UNKNOWN, f"{about}: the server does not say how much room there is")
     text = f"{about}: {_size(free)} are free, a whole copy of the site takes {_size(need)}"
+    if free < 1_000_000:  # not even what is to be remembered of a move
+        return Finding(about, "disk", Level.BAD, text, 0.0, "make room: the disk is full")
     if free < need:
         return Finding(about, "disk", Level.WARN, text, advice="make room, or keep fewer releases (mirror.sftp.keep)")
     return Finding(about, "disk", Level.GOOD, text)
