@@ -384,6 +384,11 @@ def _remarks(view: View, policy: Policy, target: str, fresh: Fresh | None) -> li
     return said
 
 
+def _supposing(mirror: str, why: str) -> str:
+    """Take out of a reason what was only supposed: read at night, "milan is down" would be believed."""
+    return why.removeprefix(f"{mirror} is down, but ")
+
+
 @dataclass(frozen=True, slots=True)
 class Protection:
     """Whether mirrord could help if the serving mirror died now."""
@@ -406,7 +411,7 @@ def protected(view: View, policy: Policy, rules: Rules = RULES) -> Protection:
         decision = if_it_went_down(view, policy, mirror, rules)
         if not isinstance(decision, Move):
             why = decision.question if isinstance(decision, Ask) else reason_of(decision)
-            return Protection(ok=False, why=f"readers would stay if {mirror} went down: {why}")
+            return Protection(ok=False, why=f"readers would stay if {mirror} went down: {_supposing(mirror, why)}")
         place = policy.places.get(mirror)
         heirs = (*members(decision.target), *(c.mirror for c in decision.fallbacks))
         if place and all(policy.places.get(heir) == place for heir in heirs):
@@ -501,8 +506,8 @@ def _what_would_move(view: View, policy: Policy, source: str, rules: Rules) -> l
         where = f"{after.target} ({after.content.value}){then}, once a fresh look found it well"
         return [f"If {source} is judged down, readers move to {where}."]
     if isinstance(after, Stay):
-        return [f"If {source} is judged down, readers stay all the same: {after.reason}."]
-    return [f"If {source} is judged down, a person is asked: {after.question}"]
+        return [f"If {source} is judged down, readers stay all the same: {_supposing(source, after.reason)}."]
+    return [f"If {source} is judged down, a person is asked: {_supposing(source, after.question)}"]
 
 
 def _who_stays_out(view: View, policy: Policy, rules: Rules) -> list[str]:

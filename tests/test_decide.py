@@ -772,6 +772,9 @@ def test_protected_says_who_would_help() -> None:
     assert protected(view(lyon=up(BEHIND), oslo=down()), POLICY).why == (
         "if milan went down, lyon (behind) would take its readers"
     )
+    assert protected(view(held=HELD), POLICY).why.startswith(
+        "readers would stay if milan went down: web is held by anna"
+    ), "what was only supposed is not told as if it were so"
 
 
 # -- why is it so?
@@ -792,7 +795,7 @@ def test_explain_says_why_and_what_would_have_to_happen() -> None:
         "No automatic move: web is held by anna: moving house.",
         "No automatic move for 90 s: readers were moved 30 s ago.",
         (
-            "If milan is judged down, readers stay all the same: milan is down, but web is held by anna: moving house;"
+            "If milan is judged down, readers stay all the same: web is held by anna: moving house;"
             " `mirrord unhold web` ends it."
         ),
     ]
@@ -830,8 +833,8 @@ def test_explain_says_why_and_what_would_have_to_happen() -> None:
         pytest.param(
             view(moves=(HOUR, 2 * HOUR, 3 * HOUR)),
             POLICY,
-            "If milan is judged down, a person is asked: milan is down, but readers of web were moved 3 times within 24"
-            " hours by mirrord itself: move them to lyon all the same?",
+            "If milan is judged down, a person is asked: readers of web were moved 3 times within 24 hours"
+            " by mirrord itself: move them to lyon all the same?",
             id="moved often today",
         ),
         pytest.param(
