@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import http.server
 import json
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,6 +21,7 @@ from mirrord.journal import Journal
 from mirrord.probe.registration import registered_until
 from tests.conftest import Lab
 from tests.lab.publisher import Publisher, publisher
+from tests.lab.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +125,22 @@ def test_what_several_services_have_in_common_is_told_once(site: Publisher) -> N
     told = [one["text"] for one in found]
     assert sorted(told) == sorted(set(told))
     assert {"web", "shop"} <= {one["about"] for one in found}
+
+
+def test_an_interrupt_leaves_no_lock_behind(site: Publisher, lab: Lab) -> None:
+    """A lock that is half written is nobody's: the next publish there would watch it for a minute."""
+    lyon = site.hosts["lyon"]
+    far = lab.proxy("127.0.0.1", lyon.sshd.port, round_trip=0.2)
+    config = site.folder / "far.toml"
+    config.write_text(site.config.read_text().replace(f"port = {lyon.publish_port}\n", f"port = {far.port}\n"))
+    command = [sys.executable, "-m", "mirrord", "-c", str(config), "doctor"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as verb:
+        until(lambda: list((lyon.root / ".mirrord").glob("lock.*")), 30, "the lock to be made")
+        verb.send_signal(signal.SIGINT)
+        verb.communicate(timeout=30)
+
+    assert (verb.returncode, far.accepted > 0) == (130, True)
+    assert not list((lyon.root / ".mirrord").glob("lock.*"))
 
 
 def test_whether_a_certificate_was_ever_renewed_is_remembered(journal: Journal) -> None:

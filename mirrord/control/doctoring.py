@@ -10,6 +10,7 @@ import contextlib
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import wait
 from functools import partial
 from typing import Any
 
@@ -31,6 +32,8 @@ CERTIFICATES = "certificates"
 _SAME = 3600.0
 """Seconds by which two looks at one certificate's end may differ."""
 DNS_PORT = 53
+_LETTING_GO = 3.0
+"""Seconds for which an interrupt waits for those who are logged in."""
 
 Seen = Callable[[str], None]
 """Is told who is asked next."""
@@ -50,12 +53,17 @@ def examine(works: Works, looker: Looker, seen: Seen = lambda _: None) -> list[F
         *_own(works, now),
     ]
     runs = {mirror.name: works.uploading.submit(_account, works, mirror.name) for mirror in works.settings.published()}
-    for service in works.settings.services:
-        seen(f"asking the name servers of {service.name}")
-        found += _service(works, service, now)
-    for name, run in runs.items():
-        seen(f"logging in to {name}")
-        found += run.result()
+    try:
+        for service in works.settings.services:
+            seen(f"asking the name servers of {service.name}")
+            found += _service(works, service, now)
+        for name, run in runs.items():
+            seen(f"logging in to {name}")
+            found += run.result()
+    except KeyboardInterrupt:
+        # Whoever holds a mirror's lock lets it go: half a lock keeps the next publish there waiting for a minute.
+        wait([run for run in runs.values() if not run.cancel()], _LETTING_GO)
+        raise
     return forecast.worst_first(found)
 
 
