@@ -245,6 +245,19 @@ def test_an_entry_touched_just_now_is_hashed_again_next_time(ground: Ground) -> 
     assert ground.reads == 0
 
 
+def test_a_page_that_was_published_just_after_it_was_written_can_be_withdrawn(ground: Ground) -> None:
+    """What was too fresh to be relied on is not remembered; that it went must be seen all the same, or it stays up."""
+    ground.write({"index.html": b"home", "about.html": b"us"})
+    ground.take()
+    rest()
+    ground.take()
+    ground.write({"wrong.html": b"a slip"})
+    assert ground.take().changed
+
+    (ground.site / "wrong.html").unlink()
+    assert ground.take().difference.removed == (b"wrong.html",)
+
+
 def test_a_time_in_the_far_future_does_not_make_a_file_fresh_for_ever(ground: Ground) -> None:
     """An archive unpacked with a wrong clock is read once, as any other."""
     ground.write({"a": b"1"})
@@ -257,7 +270,7 @@ def test_a_time_in_the_far_future_does_not_make_a_file_fresh_for_ever(ground: Gr
     assert ground.reads == 0
 
 
-@pytest.mark.parametrize("harm", [b"", b"garbage", b"mirrord seen 1\n{}\n" + b"\0" * 32])
+@pytest.mark.parametrize("harm", [b"", b"garbage", b"mirrord seen 2\n{}\n" + b"\0" * 32])
 def test_a_torn_memory_of_the_last_look_is_only_read_anew(ground: Ground, harm: bytes) -> None:
     """It is a memory, not a record: a power cut may tear it."""
     ground.write({"a": b"1"})

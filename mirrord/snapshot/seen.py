@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from mirrord.manifest import SnapshotId
 from mirrord.snapshot.source import Key
 
-_MAGIC = b"mirrord seen 1\n"
+_MAGIC = b"mirrord seen 2\n"
+"""The first form named a snapshot also where it did not hold all of its files."""
 _KEY = struct.Struct("<QQqqq")
 _DIGEST = 32
 

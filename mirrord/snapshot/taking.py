@@ -47,12 +47,16 @@ class Reading:
         return {path: Found(digests[path], key[2], key[3] / 1e9) for path, key in self.sight.files.items()}
 
     def seen(self, snapshot: SnapshotId | None) -> Seen:
-        """Return what the next walk may rely on: all but what was touched shortly before the first walk, or since."""
+        """Return what the next walk may rely on: all but what was touched shortly before the first walk, or since.
+
+        Where something is left out, what is kept is not all of the snapshot: a walk that finds exactly that finds that
+        the rest is gone.
+        """
         limit = int((self.began - FRESH) * 1e9)
         files = self.sight.files
         fresh = {path for path, key in files.items() if is_fresh(key, limit)}
         keys = {path: key for path, key in files.items() if path not in fresh} if fresh else files
-        return Seen(keys, {path: self.digests[path] for path in keys}, snapshot)
+        return Seen(keys, {path: self.digests[path] for path in keys}, None if fresh else snapshot)
 
 
 def is_fresh(key: Key, limit: int) -> bool:
