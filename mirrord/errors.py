@@ -101,10 +101,11 @@ class Braked(MirrordError):
 
     exit_code = 5
 
-    def __init__(self, message: str, brake: str) -> None:
-        """Keep the brake's name beside the sentence."""
+    def __init__(self, message: str, brake: str, serves: tuple[int, str] | None = None) -> None:
+        """Keep the brake's name beside the sentence, and what a mirror serves that we do not know: serial and id."""
         super().__init__(message)
         self.brake = brake
+        self.serves = serves
 
 
 class Conflict(Braked):

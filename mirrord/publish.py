@@ -106,6 +106,8 @@ class Published:
     """For how long readers could see files of two releases, as seen from here; 0.0 where the switch is one step."""
     gap_seconds: float = 0.0
     """For how long they found nothing, as seen from here: all of it, or any one file where files are replaced."""
+    serves: tuple[int, str] | None = None
+    """Serial and id of what the mirror serves instead, validly signed, where that is why it was refused."""
     seen_wrong: Mapping[str, str] = field(default_factory=dict)
     """Files that a reader got wrong after the switch, and how."""
 
@@ -121,6 +123,7 @@ class Published:
             error=str(error),
             error_code=error.exit_code,
             halts=isinstance(error, Braked) and error.brake == "serial",
+            serves=error.serves if isinstance(error, Braked) else None,
         )
 
 
@@ -221,6 +224,7 @@ def object_to(mirror: str, outlook: Outlook, signed: Signed, guard: Guard, *, al
             f" publishing stops. If ours is the right content, `mirrord rollback {ours.id}` publishes it with a higher"
             " serial; if the mirror's is, bring the state folder or the other controller up to date",
             brake="serial",
+            serves=(served.serial, served.id),
         )
     if outlook.before is not None and not allow_deletions and (why := brake(outlook.before, signed.manifest, guard)):
         raise Braked(f"{doing}: {why}; if that is meant, `mirrord sync --allow-deletions`", brake="deletions")

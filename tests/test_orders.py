@@ -63,6 +63,27 @@ def test_a_rollback_stands_until_a_person_syncs(site: Publisher) -> None:
     assert site.verb("status")["publishing"]["held"] is None
 
 
+@pytest.mark.parametrize("published", [1, 2], ids=["the same serial", "a higher serial"])
+def test_the_way_out_that_a_refusal_names_leads_out(site: Publisher, published: int) -> None:
+    """
+    The state folder was lost, so mirrors have newer numbers than we would give: nobody publishes backwards by himself.
+    What a person is told to type then has to publish.
+    """
+    for number in range(published):
+        site.write("about.html", f"<h1>{number}</h1>")
+        assert site.verb("sync")["exit"] == 0
+    site.configure(state=str(site.folder / "state-2"))
+    site.write("about.html", "<h1>Since then</h1>")
+    refused = site.verb("sync")
+    assert {mirror["result"] for mirror in refused["mirrors"]} == {"refused"}
+    way = f"rollback {refused['snapshot']['id']}"
+    assert f"`mirrord {way}`" in refused["mirrors"][0]["error"]
+
+    back = site.verb(*way.split())
+    assert (back["exit"], back["snapshot"]["serial"]) == (0, published + 1)
+    assert {(host.root / "current/about.html").read_text() for host in site.hosts.values()} == {"<h1>Since then</h1>"}
+
+
 def test_draining_asks_and_the_answer_moves_readers(site: Publisher) -> None:
     """A host is to be worked on: mirrord asks before it moves anybody, and the history says who wanted it."""
     site.verb("sync")

@@ -236,6 +236,9 @@ class Publishing:
             published = self._viewer.view(published, suspects)
         self._pulse.ended(doing)
         works.jot(lambda: works.journal.publish_ended(mirror, published.result, asdict(published)))
+        if published.serves is not None:  # the way out that the refusal names has to go above that
+            serial, found = published.serves
+            works.jot(lambda: works.journal.seen_serving(mirror, serial, found))
         self._note(published)
         return published
 

@@ -110,6 +110,15 @@ def highest_seen(works: Works) -> tuple[int, SnapshotId | None]:
     return max((last.serial for last in seen), default=0), max((SnapshotId(last.id) for last in seen), default=None)
 
 
+def _contested(works: Works) -> bool:
+    """Tell whether a mirror was seen to serve something else under the serial of our newest snapshot."""
+    newest = works.store.newest()
+    if newest is None:
+        return False
+    serial = works.store.card(newest).serial
+    return any(last.serial == serial and last.id != newest for last in works.journal.last_seen().values())
+
+
 def renew(works: Works) -> None:
     """Sign the newest card again where it was not signed lately; raises Damaged, Full, Refused."""
     newest = works.store.newest()
@@ -141,6 +150,7 @@ def rollback(works: Works, to: SnapshotId, who: str, *, allow_deletions: bool) -
                 allow_deletions=allow_deletions,
                 highest_seen=highest,
                 newest_seen=latest,
+                contested=_contested(works),
             )
         except MirrordError:
             if held_before is None:

@@ -247,9 +247,11 @@ class Store:
         allow_deletions: bool = False,
         highest_seen: int = 0,
         newest_seen: SnapshotId | None = None,
+        contested: bool = False,
     ) -> Taken:
         """Take a new snapshot with the content of an earlier one; none where the newest has that content already.
 
+        But one all the same where a mirror was seen above it, or, `contested`, with another content under its serial.
         Serial, id and published mtimes go on growing. Raises BadUsage (not in the store), Braked (`deletions`), Damaged
         (`paths` names the files whose content is lost), Full, Locked, Refused.
         """
@@ -257,9 +259,10 @@ class Store:
         with self._alone(doing) as warnings, self.reading(to):
             wanted, before = self.load(to).manifest, self._before()
             old = before.manifest()
+            ahead = contested or highest_seen > before.serial
             if lost := self._lost(wanted):
                 raise self._damaged(doing, lost)
-            if before.card and before.card.manifest_sha256 == wanted.sha256 and highest_seen <= before.serial:
+            if before.card and before.card.manifest_sha256 == wanted.sha256 and not ahead:
                 return Taken(before.card, changed=False, warnings=warnings)
             if not allow_deletions and (why := brake(old, wanted, guard)):
                 raise Braked(f"{self.site}: {doing}: {why}; if that is meant, add --allow-deletions", "deletions")
