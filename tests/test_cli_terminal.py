@@ -59,11 +59,11 @@ def in_pipes(environment: dict[str, str], *words: str) -> subprocess.CompletedPr
 
 
 class Terminal:
-    """A verb that was typed on a terminal of 100 columns."""
+    """A verb that was typed on a terminal of 100 columns, where nothing else is said."""
 
-    def __init__(self, environment: dict[str, str], *words: str) -> None:
+    def __init__(self, environment: dict[str, str], *words: str, columns: int = 100) -> None:
         self._ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         self._process = subprocess.Popen(
             [*MIRRORD, *words], env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
         )
@@ -273,6 +273,18 @@ def test_ctrl_c_breaks_off_what_this_process_does_itself(lab: Lab) -> None:
             _, told = verb.communicate(timeout=20)
         assert (verb.returncode, time.monotonic() - began < 5) == (130, True)
         assert told == "mirrord: sync: interrupted; the next try continues where this one stopped\n"
+
+
+def test_a_narrow_terminal_cuts_nothing_short(environment: dict[str, str], desk: ScriptedDesk) -> None:
+    """An operator at night has a telephone; "1" in place of 12 is worse than a line that is folded."""
+    desk.answers["status"] = status()
+    terminal = Terminal({**environment, "NO_COLOR": "1"}, "status", columns=30)
+
+    assert terminal.end() == 0
+    wide = in_pipes(environment, "status").stdout
+    cells = {cell.strip() for line in wide.splitlines() for cell in line.split("  ") if len(cell) <= 20}
+    assert {"MIRROR", "VERDICT", "serial 12"} <= cells
+    assert {cell for cell in cells if cell not in terminal.shown} == set()
 
 
 def test_an_interrupt_before_there_is_a_verb_is_no_fault(environment: dict[str, str], tmp_path: Path) -> None:

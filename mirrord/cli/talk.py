@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 SCHEMA = 1
 _WIDE = 1_000_000
 """Columns of a screen that is none: a file or a pipe is not folded."""
+_SENTENCE = 25
+"""Columns that a sentence in a table has at least: the id of a snapshot in it stays whole."""
+_BETWEEN = 2
+"""Blanks between the columns of a table."""
 
 
 class Talk:
@@ -139,17 +143,30 @@ class Talk:
         """Return a plain table with these heads, to be filled with `row` and shown with `show`."""
         from rich.table import Table
 
-        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, _BETWEEN, 0, 0))
         for column in columns:
-            table.add_column(column, overflow="fold", no_wrap=column not in ("", "WHY", "WHAT"))
+            table.add_column(column, overflow="fold", no_wrap=column not in ("", "WHY", "WHAT", "TO DO"))
         return table
 
     def show(self, table: Table) -> None:
-        """Write a table, without blanks at the ends of lines."""
+        """Write a table, without blanks at the ends of lines; a narrow terminal folds them, and cuts nothing short."""
+        if (least := _least_width(table)) > self.out.width:
+            table.width = least
         with self.out.capture() as drawn:
-            self.out.print(table)
+            self.out.print(table, crop=False)
         for line in drawn.get().splitlines():
             self.out.file.write(line.rstrip() + "\n")
+
+
+def _least_width(table: Table) -> int:
+    """Return how wide a table must be so that every cell is whole; only sentences may take several lines."""
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, map(str, (column.header, *column.cells)))) for column in table.columns]
+    kept = (
+        width if column.no_wrap else min(width, _SENTENCE) for column, width in zip(table.columns, widths, strict=True)
+    )
+    return sum(kept) + _BETWEEN * (len(widths) - 1)
 
 
 def row(table: Table, *cells: str | tuple[str, str]) -> None:
