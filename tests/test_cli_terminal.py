@@ -263,10 +263,10 @@ def test_ctrl_c_breaks_off_what_this_process_does_itself(lab: Lab) -> None:
         lyon.publish_port = proxy.port
         site.configure()
         site.write("big.bin", os.urandom(30_000_000))
+        proxy.harm(1_000_000, "up", "stall")
         command = [*MIRRORD, "-c", str(site.config), "sync"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as verb:
-            until(lambda: proxy.passed("up") > 1_000_000, 30, "the upload to be under way")
-            proxy.stall()
+            until(lambda: proxy.harmed, 30, "the upload to be under way")
             began = time.monotonic()
 
             verb.send_signal(signal.SIGINT)

@@ -149,11 +149,10 @@ def test_sigterm_in_the_middle_of_an_upload_to_a_stalled_peer_stops_within_five_
     lyon.publish_port = proxy.port
     site.configure()
     watched(site)
-    before = proxy.passed("up")
     site.write("big.bin", os.urandom(50_000_000))
+    proxy.harm(1_000_000, "up", "stall")
     with subprocess.Popen([*_command(site), "sync"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as verb:
-        until(lambda: proxy.passed("up") > before + 1_000_000, 20, "the upload to be under way")
-        proxy.stall()
+        until(lambda: proxy.harmed, 20, "the upload to be under way")
 
         started = time.monotonic()
         site.tell(signal.SIGTERM)
