@@ -47,8 +47,12 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 def in_pipes(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    return ended(environment, [*MIRRORD, *words])
+
+
+def ended(environment: dict[str, str], command: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*MIRRORD, *words],
+        command,
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -322,15 +326,7 @@ def test_a_reader_that_went_away_ends_it_quietly(environment: dict[str, str], de
 
 def shell(environment: dict[str, str], command: str) -> subprocess.CompletedProcess[str]:
     """Have a shell run a command of mirrord; Python would not close the streams, or lead them elsewhere."""
-    return subprocess.run(
-        ["sh", "-c", f'exec "{sys.executable}" -m mirrord {command}'],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    return ended(environment, ["sh", "-c", f'exec "{sys.executable}" -m mirrord {command}'])
 
 
 @pytest.mark.parametrize("command", ["history", "history --json", "config example", "--help"])
