@@ -19,11 +19,21 @@ FOLDERS = {"bird": "/etc/bird/mirrord/web.conf", "exabgp": "/etc/exabgp/mirrord/
 
 # What mirrord does as the service that it is: with all that its unit takes away, and what the document gives back.
 ANNOUNCE = """
-import sys
+import sys, time
+from mirrord.errors import Unavailable
 from mirrord.switches import BgpSettings, open_switch, plan_change
 speaker, file, prefixes, mirrors = {told!r}
 switch = open_switch(BgpSettings(
     "web", speaker, prefixes, file, socket="/run/bird/bird.ctl", pipes="/run/exabgp/exabgp"))
+patience = time.monotonic() + 60
+while True:  # until the speaker listens, and a session stands
+    try:
+        switch.prove()
+        break
+    except Unavailable:
+        if time.monotonic() > patience:
+            raise
+        time.sleep(0.2)
 change = plan_change(
     "web", switch.read().stands, "milan", mirrors, nonce="0" * 32, by="home", ttl=0, was_ttl=0, epoch_above=0)
 sent = switch.send(change)
@@ -107,7 +117,6 @@ install -o mirrord /dev/null "$file"
 edit bird /out/edit-bird
 systemctl daemon-reload
 systemctl start bird
-for _ in $(seq 600); do if birdc show status >/dev/null 2>&1; then break; fi; sleep 0.1; done
 announce
 until_told; again; routes
 
@@ -126,10 +135,6 @@ install -o mirrord /dev/null "$file"
 edit exabgp /out/edit-exabgp
 systemctl daemon-reload
 systemctl start exabgp
-for _ in $(seq 600); do
-    if [ "$(birdc -s /run/router.ctl show protocols | grep -c Established)" = 2 ]; then break; fi
-    sleep 0.1
-done
 announce
 until_told; again; routes
 
