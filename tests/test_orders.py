@@ -220,6 +220,32 @@ def test_a_sync_waits_for_what_the_daemon_publishes_by_itself(site: Publisher, l
     assert {host.serves for host in site.hosts.values()} == {said["snapshot"]["id"]}
 
 
+def test_deletions_that_a_person_allows_are_not_refused_with_a_run_that_the_daemon_began(
+    site: Publisher, line: Proxy
+) -> None:
+    """The daemon brings forward what was just taken, on its own terms: joining it would mean to be refused with it."""
+    for number in range(40):
+        site.write(f"page-{number}.html", "text")
+    line.resume()
+    assert site.verb("sync")["exit"] == 0
+    watched(site)
+    line.stall()
+    for number in range(30):
+        (site.source / f"page-{number}.html").unlink()
+    taken = site.verb("snapshot", "--allow-deletions")["snapshot"]["id"]
+    refused = f"milan: refused {taken}"
+    until(lambda: any(refused in event["what"] for event in site.verb("history")["events"]), 20, "the daemon's run")
+
+    with begun(site, "sync", "--allow-deletions") as mine:
+        steadily(lambda: mine.poll() is None, 1, "the sync to wait for lyon")
+        line.resume()
+        said = json.loads(mine.communicate(timeout=60)[0])
+    assert (mine.returncode, {row["result"] for row in said["mirrors"]}) == (0, {"published"}), said
+    assert {host.serves for host in site.hosts.values()} == {taken}
+    met = f"2 mirrors switched to {taken} within"
+    until(lambda: any(met in event["what"] for event in site.verb("history")["events"]), 10, "the gathering to be told")
+
+
 def test_a_hold_that_comes_while_an_overriding_switch_is_refused_stays(site: Publisher) -> None:
     """An override brings a hold of its own, and takes it back where nobody was moved: that one, and no other's."""
     assert site.verb("sync")["exit"] == 0

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mirrord.config import Settings
@@ -37,6 +37,27 @@ SLOWEST = 16_384
 """... and more on a slow line, on which one large file is no progress for long: bytes a second."""
 
 
+@dataclass(slots=True, eq=False)
+class _Run:
+    """One run, and on which terms."""
+
+    snapshot: SnapshotId
+    allow_deletions: bool
+    agreed: Agreed | None
+    before: _Run | None = None
+    """Which one it waits for."""
+    future: Future[Published] = field(default_factory=Future)
+    over: bool = False
+
+    def does_for(self, other: _Run) -> bool:
+        """Tell whether who began the other may as well wait for this one: it is hindered by nothing that he lifts.
+
+        Nor is another plan carried out for one that he agreed to.
+        """
+        lifted = self.allow_deletions or not other.allow_deletions
+        return self.snapshot == other.snapshot and lifted and other.agreed is None
+
+
 class Publishing:
     """The runs of publishing, at most one a mirror; `start` and `abort` from any thread."""
 
@@ -49,7 +70,7 @@ class Publishing:
         self._ended = ended
         self._viewer = Viewer(works)
         self._lock = threading.RLock()  # a run that is joined may end that very moment
-        self._runs: dict[str, tuple[SnapshotId, Future[Published]]] = {}
+        self._runs: dict[str, _Run] = {}
         self._hosts: dict[str, Host] = {}
         self._told: dict[str, str] = {}
         self._gatherings: dict[SnapshotId, Gathering] = {}
@@ -94,43 +115,43 @@ class Publishing:
         agreed: Agreed | None = None,
         patience: float = 0.0,
     ) -> Future[Published]:
-        """Publish to a mirror; a run under way for the same snapshot is joined, for another raises Locked.
+        """Publish to a mirror; a run under way that does the same is joined, another raises Locked.
 
         With `patience` the end of that other run is waited for, on a worker and for so many seconds, before this one is
         locked out. `agreed` raises Braked where a plan, or what became of it, is not what a person agreed to.
         """
+        mine = _Run(signed.snapshot.id, allow_deletions, agreed)
         with self._lock:
-            before: Future[Published] | None = None
-            if mirror in self._runs and not self._runs[mirror][1].done():
-                under_way, before = self._runs[mirror]
-                if under_way == signed.snapshot.id:
-                    before.add_done_callback(lambda run: self._joined(under_way, mirror, run))
-                    return before
+            before = self._runs.get(mirror)
+            if before is not None and not before.future.done():
+                if before.does_for(mine):
+                    before.future.add_done_callback(lambda run: self._joined(mine.snapshot, mirror, run))
+                    return before.future
                 if not patience:
                     raise _locked(mirror, signed)
-            future = self._works.uploading.submit(
+                mine.before = before
+            mine.future = self._works.uploading.submit(
                 self._attend,
+                mine,
                 mirror,
                 signed,
                 seen,
-                allow_deletions=allow_deletions,
                 mend=mend,
                 suspects=suspects,
-                agreed=agreed or (lambda _plan, _whole: None),
-                after=None if before is None else (before, patience),
+                patience=patience,
             )
-            self._runs[mirror] = (signed.snapshot.id, future)
-            return future
+            self._runs[mirror] = mine
+            return mine.future
 
     def busy(self, mirror: str) -> bool:
         """Tell whether a run is under way."""
         with self._lock:
-            return mirror in self._runs and not self._runs[mirror][1].done()
+            return mirror in self._runs and not self._runs[mirror].future.done()
 
     def any_busy(self) -> bool:
         """Tell whether any run is under way."""
         with self._lock:
-            return any(not future.done() for _, future in self._runs.values())
+            return any(not run.future.done() for run in self._runs.values())
 
     def abort(self) -> None:
         """Break every run off; returns at once."""
@@ -142,15 +163,20 @@ class Publishing:
         for host in hosts:
             host.abort()
 
-    def _attend(self, mirror: str, signed: Signed, seen: Seen, **how: Any) -> Published:
-        """Run with the others that bring the same snapshot, and tell them how it ended."""
+    def _attend(self, run: _Run, mirror: str, signed: Signed, seen: Seen, **how: Any) -> Published:
+        """Run with the others that bring the same snapshot, and tell them how it ended: for the last of two runs."""
         gathering = self.gather(signed.snapshot.id, [mirror])
         published: Published | None = None
         try:
-            published = self._run(mirror, signed, seen, gathering, **how)
+            published = self._run(run, mirror, signed, seen, gathering, **how)
         finally:
-            gathering.ended(mirror, serves=_serves(published))
-            self._disperse(signed.snapshot.id, gathering)
+            with self._lock:
+                run.over = True
+                others = [other for other in (run.before, self._runs[mirror]) if other is not None]
+                run.before = None
+            if all(other.over or other.snapshot != run.snapshot for other in others):
+                gathering.ended(mirror, serves=_serves(published))
+                self._disperse(signed.snapshot.id, gathering)
         self._ended(published)
         return published
 
@@ -172,16 +198,15 @@ class Publishing:
 
     def _run(
         self,
+        run: _Run,
         mirror: str,
         signed: Signed,
         seen: Seen,
         gathering: Gathering,
         *,
-        allow_deletions: bool,
         mend: bool,
         suspects: Collection[bytes],
-        agreed: Agreed,
-        after: tuple[Future[Published], float] | None,
+        patience: float,
     ) -> Published:
         works, settings = self._works, self._works.settings
         began = time.monotonic()
@@ -195,8 +220,8 @@ class Publishing:
 
         self._pulse.expect(doing, STANDSTILL + signed.manifest.size / SLOWEST)
         try:
-            if after is not None:
-                self._wait_for(*after, mirror, signed)
+            if run.before is not None:
+                self._wait_for(run.before.future, patience, mirror, signed)
             with self._alone(mirror, signed.snapshot.id), works.store.reading(signed.snapshot.id):
                 works.jot(lambda: works.journal.publish_began(mirror, signed.snapshot.id, signed.snapshot.serial))
                 published = publish_with_retries(
@@ -211,13 +236,13 @@ class Publishing:
                     keep=settings.keep(mirror),
                     pinned=works.store.pinned,
                     guard=settings.guard(),
-                    allow_deletions=allow_deletions,
+                    allow_deletions=run.allow_deletions,
                     mend=mend,
                     suspects=suspects,
                     seen=got_on,
                     stop=works.stop,
                     compare=works.compare,
-                    agreed=agreed,
+                    agreed=run.agreed or (lambda _plan, _whole: None),
                     read_back=settings.publish.read_back,
                     linger=Linger(settings.publish.grace, works.store.earlier),
                     meeting=Seat(gathering, mirror, lambda: self._pulse.expect(doing, STANDSTILL)),
