@@ -76,11 +76,17 @@ routes() {
     for family in -4 -6; do ip -n router $family route show proto bird; done | sort | tr -s ' \n' ' '
 }
 told() { [ "$(routes | grep -o via | wc -l)" = 2 ]; }
-until_told() {
-    for _ in $(seq 600); do if told; then return 0; fi; sleep 0.1; done
+until_it() {
+    for _ in $(seq 600); do if "$@"; then return 0; fi; sleep 0.1; done
     birdc -s /run/router.ctl show protocols all; systemctl status "$speaker"; return 1
 }
 sessions() { grep -c 'BGP session established' /run/router.log || true; }
+settled() {
+    [ "$(sessions)" -ge $((before + 2)) ] &&
+        [ "$(birdc -s /run/router.ctl show protocols | grep -c Established)" = 2 ] &&
+        ! birdc -s /run/router.ctl show protocols all | grep -qi 'restart active' &&
+        ! birdc -s /run/router.ctl show route all | grep -q stale
+}
 before=0
 watch_routes() {
     before=$(sessions)
@@ -89,24 +95,22 @@ watch_routes() {
     watcher=$!
 }
 watched() { touch /run/enough; wait "$watcher"; [ ! -e /run/gone ]; }
+another() {
+    case $(systemctl show -p MainPID --value "$speaker") in 0 | "$1") return 1 ;; esac
+}
 kill_it() {
     was=$(systemctl show -p MainPID --value "$speaker")
     systemctl kill --signal=KILL "$speaker"
-    for _ in $(seq 600); do
-        case $(systemctl show -p MainPID --value "$speaker") in 0 | "$was") sleep 0.1 ;; *) return 0 ;; esac
-    done
-    systemctl status "$speaker"; return 1
+    until_it another "$was"
 }
-step() { echo "== $*"; }
-again() {
-    for _ in $(seq 600); do
-        if [ "$(sessions)" -ge $((before + 2)) ] &&
-            [ "$(birdc -s /run/router.ctl show protocols | grep -c Established)" = 2 ] &&
-            ! birdc -s /run/router.ctl show protocols all | grep -qi 'restart active' &&
-            ! birdc -s /run/router.ctl show route all | grep -q stale; then return 0; fi
-        sleep 0.1
-    done
-    birdc -s /run/router.ctl show protocols all; systemctl status "$speaker"; return 1
+keeps() {
+    echo "== $*"
+    watch_routes; "$@"; until_it settled; watched
+}
+loses() {
+    echo "== $* without a line of the document"
+    watch_routes; "$@"; until_it told; until_it settled
+    if watched; then echo 'nothing was lost: what is watched here shows nothing'; return 1; fi
 }
 """
 
@@ -118,15 +122,14 @@ edit bird /out/edit-bird
 systemctl daemon-reload
 systemctl start bird
 announce
-until_told; again; routes
+until_it told; until_it settled
 
-step restart; watch_routes; systemctl restart bird; again; watched
-step kill; watch_routes; kill_it; again; watched
+keeps systemctl restart bird
+keeps kill_it
 
 rm /etc/systemd/system/bird.service.d/override.conf
 systemctl daemon-reload
-step a plain stop; watch_routes; systemctl restart bird; until_told; again
-if watched; then echo 'a plain stop lost nothing: what is watched here shows nothing'; exit 1; fi
+loses systemctl restart bird
 """
 
 EXABGP = r"""
@@ -136,10 +139,16 @@ edit exabgp /out/edit-exabgp
 systemctl daemon-reload
 systemctl start exabgp
 announce
-until_told; again; routes
+until_it told; until_it settled
 
-step restart; watch_routes; systemctl restart exabgp; again; watched
-step kill; watch_routes; kill_it; again; watched
+keeps systemctl restart exabgp
+keeps kill_it
+
+before=$(sessions)
+sed -i 's/capability {[^}]*}//' /etc/exabgp/exabgp.conf
+systemctl restart exabgp
+until_it told; until_it settled
+loses systemctl restart exabgp
 """
 
 

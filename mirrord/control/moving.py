@@ -224,7 +224,7 @@ def attend(
 
 
 def is_let_in(works: Works, service: str) -> bool:
-    """Tell whether the switch takes what stands once more, which changes nothing. Never raises."""
+    """Tell whether the switch lets us do something that changes nothing. Never raises."""
     try:
         with works.locked(f"switch-{service}"):
             works.switch(service).prove()

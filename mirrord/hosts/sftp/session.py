@@ -81,6 +81,7 @@ CHUNK = 4
 _PACKET = 32 * 1024
 _WINDOW_POLL = 0.02
 _AFTER_OURS = 5.0
+"""Seconds by which paramiko's own timers end later: it calls silence an error in reading the banner."""
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
 _MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")
 _HOST_KEYS = {
@@ -380,7 +381,6 @@ class SftpFiles:
         options.digests = _MACS
         options.kex = tuple(kex for kex in options.kex if not kex.endswith("sha1"))
         options.key_types = _HOST_KEYS[pinned[0]]
-        # Later than ours, which says what it means: paramiko calls silence an error in reading the banner.
         transport.banner_timeout = transport.handshake_timeout = deadline.left + _AFTER_OURS
         agreed = threading.Event()
         transport.start_client(event=agreed)
