@@ -246,6 +246,25 @@ def test_deletions_that_a_person_allows_are_not_refused_with_a_run_that_the_daem
     until(lambda: any(met in event["what"] for event in site.verb("history")["events"]), 10, "the gathering to be told")
 
 
+def test_a_plan_is_carried_out_by_no_run_that_the_daemon_began(site: Publisher, line: Proxy) -> None:
+    """That run goes by no plan: who agreed to one waits for its end, and then holds what is left to his own."""
+    line.resume()
+    assert site.verb("sync")["exit"] == 0
+    watched(site)
+    site.write("index.html", "<h1>Agreed</h1>")
+    plan = site.verb("sync", "--dry-run")["plan"]["id"]
+    line.stall()
+    taken = site.verb("snapshot")["snapshot"]["id"]
+    until(lambda: site.hosts["milan"].serves == taken, 20, "the daemon to have brought milan forward")
+
+    with begun(site, "sync", "--plan", plan) as mine:
+        steadily(lambda: mine.poll() is None, 1, "the sync to wait for lyon")
+        line.resume()
+        said = json.loads(mine.communicate(timeout=60)[0])
+    assert (mine.returncode, {row["result"] for row in said["mirrors"]}) == (0, {"unchanged"}), said
+    assert {host.serves for host in site.hosts.values()} == {taken}
+
+
 def test_a_hold_that_comes_while_an_overriding_switch_is_refused_stays(site: Publisher) -> None:
     """An override brings a hold of its own, and takes it back where nobody was moved: that one, and no other's."""
     assert site.verb("sync")["exit"] == 0
